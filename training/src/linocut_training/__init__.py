@@ -1,0 +1,1 @@
+"""The recipe that trains linocut-mini: pictograms in, a tiny checkpoint out."""

@@ -1,0 +1,198 @@
+"""Cut-outs: every drawing as an RGBA picture, trimmed, centred and of one size.
+
+    work/cutouts/<source>/<concept key>.png   512 x 512, what pictures are composed from
+    work/variety/<source>/<code point>.png    256 x 256, everything else an autoencoder may see
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import resvg_py
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from .concepts import CONCEPTS, EXTRA_SOURCES, STYLES, Concept
+from .icons import (
+    Drawing,
+    drawings_by_code,
+    drawings_by_name,
+    is_ordinary,
+    names_by_code,
+    names_of,
+)
+
+CUTOUT_SIDE: Final = 512
+VARIETY_SIDE: Final = 256
+FILL: Final = 0.92  # of the square, by the object's longer side
+OUTLINE: Final = 0.04  # of the square: the white border of a sticker
+RIM: Final = 0.008  # of the square: its soft grey edge, so that it shows on white too
+RIM_GREY: Final = 186
+VISIBLE: Final = 8  # of 255: fainter alpha is a renderer's haze and does not count as the object
+CHILDREN: Final = 2
+CHUNK: Final = 8
+
+STICKER_SOURCE: Final = STYLES["sticker"].source
+CODED_SOURCES: Final = tuple(style.source for style in STYLES.values())
+NAMING_SOURCE: Final = "noto"  # its names are the ones the packages without code points use
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One picture to make."""
+
+    drawing: Drawing
+    path: Path
+    side: int
+    sticker: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A picture that could not be made, and why."""
+
+    source: str
+    name: str
+    reason: str
+
+
+def make_cutouts(tarballs: Mapping[str, Path], work: Path) -> tuple[Missing, ...]:
+    """Every concept in every style and extra source under work/cutouts; what is there stays."""
+    names = names_by_code(tarballs[NAMING_SOURCE])
+    missing: list[Missing] = []
+    for source in (*CODED_SOURCES, *EXTRA_SOURCES):
+        jobs: list[Job] = []
+        drawings = (drawings_by_code if source in CODED_SOURCES else drawings_by_name)(
+            tarballs[source]
+        )
+        for concept in CONCEPTS:
+            drawing = _find(concept, drawings, names)
+            if drawing is None:
+                missing.append(Missing(source, concept.key, "not in the package"))
+            else:
+                path = work / "cutouts" / source / f"{concept.key}.png"
+                jobs.append(Job(drawing, path, CUTOUT_SIDE, source == STICKER_SOURCE))
+        missing += [Missing(source, job.path.stem, reason) for job, reason in draw_all(jobs)]
+    return tuple(missing)
+
+
+def make_variety(tarballs: Mapping[str, Path], work: Path) -> tuple[Missing, ...]:
+    """Every ordinary emoji of the four styles under work/variety; what is there stays."""
+    missing: list[Missing] = []
+    for source in CODED_SOURCES:
+        jobs = [
+            Job(
+                drawing,
+                work / "variety" / source / f"{code}.png",
+                VARIETY_SIDE,
+                source == STICKER_SOURCE,
+            )
+            for code, drawing in drawings_by_code(tarballs[source]).items()
+            if is_ordinary(code)
+        ]
+        missing += [Missing(source, job.path.stem, reason) for job, reason in draw_all(jobs)]
+    return tuple(missing)
+
+
+def draw_all(jobs: Iterable[Job]) -> list[tuple[Job, str]]:
+    """The jobs that failed, with reasons; the others' files are there, made by child processes.
+
+    The SVG renderer can abort the process it runs in: what is left then is halved until the bad
+    drawing stands alone.
+    """
+    left = [job for job in jobs if not job.path.exists()]
+    if not left:
+        return []
+    for folder in {job.path.parent for job in left}:
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with ProcessPoolExecutor(CHILDREN, get_context("spawn")) as pool:
+            reasons = pool.map(_draw_to_file, left, chunksize=CHUNK)
+            return [(job, reason) for job, reason in zip(left, reasons, strict=True) if reason]
+    except BrokenProcessPool:
+        if len(left) == 1:
+            return [(left[0], "the SVG renderer aborted")]
+        half = len(left) // 2
+        return draw_all(left[:half]) + draw_all(left[half:])
+
+
+def draw(drawing: Drawing, *, side: int, sticker: bool) -> Image.Image:
+    """A drawing as RGBA, trimmed and centred in a square; the sticker's border counts as object."""
+    if isinstance(drawing.content, bytes):
+        with Image.open(io.BytesIO(drawing.content)) as picture:
+            rgba = picture.convert("RGBA")
+    else:
+        png = resvg_py.svg_to_bytes(
+            svg_string=drawing.content, width=side, height=side, skip_system_fonts=True
+        )
+        with Image.open(io.BytesIO(bytes(png))) as picture:
+            rgba = picture.convert("RGBA")
+    if not sticker:
+        return centred(rgba, side=side, fill=FILL)
+    return outlined(centred(rgba, side=side, fill=FILL - 2 * (OUTLINE + RIM)))
+
+
+def centred(picture: Image.Image, *, side: int, fill: float) -> Image.Image:
+    """The object trimmed of empty margins, its longer side `fill` of a square, in the middle."""
+    box = picture.getchannel("A").point(lambda alpha: 255 * (alpha > VISIBLE)).getbbox()
+    if box is None:
+        raise ValueError("the drawing is empty")
+    trimmed = picture.crop(box)
+    scale = side * fill / max(trimmed.size)
+    width, height = (max(1, round(length * scale)) for length in trimmed.size)
+    square = Image.new("RGBA", (side, side))
+    # RGBa is premultiplied: else the colour of invisible pixels bleeds into the edges.
+    resized = trimmed.convert("RGBa").resize((width, height), Image.Resampling.LANCZOS)
+    square.paste(resized.convert("RGBA"), ((side - width) // 2, (side - height) // 2))
+    return square
+
+
+def outlined(picture: Image.Image) -> Image.Image:
+    """The object as a die-cut sticker: a white border around it, and a thin soft grey rim."""
+    side = picture.width
+    alpha = picture.getchannel("A")
+    border = _grown(alpha, OUTLINE * side).filter(ImageFilter.GaussianBlur(side / 640))
+    rim = _grown(alpha, (OUTLINE + RIM) * side).filter(ImageFilter.GaussianBlur(side / 256))
+    grey = Image.new("RGBA", picture.size, (RIM_GREY, RIM_GREY, RIM_GREY + 4, 0))
+    white = Image.new("RGBA", picture.size, (255, 255, 255, 0))
+    grey.putalpha(rim)
+    white.putalpha(border)
+    return Image.alpha_composite(Image.alpha_composite(grey, white), picture)
+
+
+def _grown(alpha: Image.Image, radius: float) -> Image.Image:
+    """The shape with every point grown to a disc: Pillow's own MaxFilter would grow squares."""
+    solid: NDArray[np.float64] = (np.asarray(alpha) > 127).astype(np.float64)
+    rows, columns = (np.fft.fftfreq(length, 1 / length) for length in solid.shape)
+    disc = (rows[:, None] ** 2 + columns[None, :] ** 2 <= radius**2).astype(np.float64)
+    reached = np.fft.irfft2(np.fft.rfft2(solid) * np.fft.rfft2(disc), solid.shape)
+    return Image.fromarray(np.where(reached > 0.5, 255, 0).astype(np.uint8))
+
+
+def _draw_to_file(job: Job) -> str | None:
+    """None, or why the picture could not be made."""
+    try:
+        picture = draw(job.drawing, side=job.side, sticker=job.sticker)
+    except (ValueError, OSError) as error:
+        return str(error)
+    unfinished = job.path.with_suffix(".part")
+    picture.save(unfinished, format="PNG", compress_level=3)
+    unfinished.replace(job.path)
+    return None
+
+
+def _find(
+    concept: Concept, drawings: Mapping[str, Drawing], iconify_names: Mapping[str, str]
+) -> Drawing | None:
+    if concept.codepoint in drawings:
+        return drawings[concept.codepoint]
+    names = names_of(concept, iconify_names.get(concept.codepoint, concept.key))
+    return next((drawings[name] for name in names if name in drawings), None)
