@@ -28,7 +28,7 @@ INITIAL_LOG_VARIANCE = -4.0
 class Plan:
     """How long and how fast; defaults are the shipped checkpoint's."""
 
-    steps: int = 1300
+    steps: int = 950
     batch: int = 8
     muon_rate: float = 2e-3
     adam_rate: float = 1e-3
@@ -88,18 +88,17 @@ def loss_of(drawn: Tensor, wanted: Tensor) -> Tensor:
     """L1 of pixels, of edges at two scales, and of a blurred copy. Scalar"""
     error = drawn - wanted
     small = F.avg_pool2d(error, 2)
-    edges = sum(
-        (x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean()) for x in (error, small)
-    )
+    edges = sum((x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean()) for x in (error, small))
     return error.abs().mean() + edges + F.avg_pool2d(error, 8).abs().mean()
 
 
 def train(rank: int, processes: int, work: Path, plan: Plan) -> None:
     """One process's share of the training; resumes from `work/autoencoder.pt`."""
     torch.manual_seed(plan.seed)
-    model = Autoencoder(MINI.autoencoder).to(memory_format=torch.channels_last)
-    bias = (model.encoder.quant_conv if MINI.autoencoder.quant_conv else model.encoder.conv_out).bias
+    model = Autoencoder(MINI.autoencoder)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.no_grad():
+        bias = model.encoder.quant_conv.get_parameter("bias")
         bias[MINI.autoencoder.latent_channels :] = INITIAL_LOG_VARIANCE
     matrices, rest = split_parameters(model, lambda name: "conv_out" in name)
     optimisers = (Muon(matrices, plan.muon_rate), torch.optim.AdamW(rest, plan.adam_rate))

@@ -1,4 +1,4 @@
-"""What linocut-mini can draw: concepts, the styles they are drawn in, and the colours behind them."""
+"""What linocut-mini can draw: concepts, styles, and the colours behind them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """One thing to draw; `name` is what captions call it, `codepoint` the emoji it is taken from."""
+    """One thing to draw; captions call it `name`, and its emoji is at `codepoint`."""
 
     key: str
     name: str
@@ -21,15 +21,17 @@ class Concept:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """One way of drawing, and the words captions use for it.
+    """One way of drawing, and how captions speak of it.
 
-    `adjectives` stand before "style" ("flat style"), `nouns` before "of" ("flat icon of").
+    `word` stands before "style"; `noun` is one picture drawn so. In `patterns`, {a} is the thing
+    with its article, {n} without, and {article} an article for the adjective that follows.
     """
 
     key: str
     source: str
-    adjectives: tuple[str, ...]
-    nouns: tuple[str, ...]
+    word: str
+    noun: str
+    patterns: tuple[str, ...]
 
 
 # key is the name with underscores; a row is: code point, name, synonyms ...
@@ -41,7 +43,7 @@ _ROWS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
         ("1f349", "watermelon", "slice of watermelon", "melon"),
         ("1f347", "grapes", "bunch of grapes", "purple grapes"),
         ("1f34d", "pineapple", "ananas"),
-        ("1f34b", "lemon", "yellow lemon", "citrus"),
+        ("1f34b", "lemon", "yellow lemon", "citrus fruit"),
         ("1f352", "cherries", "pair of cherries", "two cherries"),
         ("1f955", "carrot", "orange carrot"),
         ("1f33d", "corn", "ear of corn", "corn cob", "maize"),
@@ -62,17 +64,29 @@ _ROWS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
         ("1f42e", "cow", "cow face"),
         ("1f43c", "panda", "panda bear", "panda face"),
         ("1f438", "frog", "frog face", "green frog"),
-        ("1f427", "penguin",),
+        (
+            "1f427",
+            "penguin",
+        ),
         ("1f989", "owl", "brown owl"),
         ("1f424", "chick", "baby chick", "yellow chick"),
         ("1f418", "elephant", "grey elephant"),
         ("1f422", "turtle", "tortoise", "green turtle"),
-        ("1f419", "octopus",),
+        (
+            "1f419",
+            "octopus",
+        ),
         ("1f420", "tropical fish", "fish"),
         ("1f433", "whale", "blue whale"),
-        ("1f98b", "butterfly",),
+        (
+            "1f98b",
+            "butterfly",
+        ),
         ("1f41d", "bee", "honeybee", "bumblebee"),
-        ("1f40c", "snail",),
+        (
+            "1f40c",
+            "snail",
+        ),
         ("1f41e", "ladybug", "ladybird", "lady beetle"),
         ("1f980", "crab", "red crab"),
     ),
@@ -80,7 +94,10 @@ _ROWS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
         ("1f697", "car", "automobile", "red car"),
         ("1f68c", "bus", "coach", "city bus"),
         ("1f692", "fire engine", "fire truck"),
-        ("1f691", "ambulance",),
+        (
+            "1f691",
+            "ambulance",
+        ),
         ("1f69c", "tractor", "farm tractor"),
         ("1f6b2", "bicycle", "bike"),
         ("1f6f5", "motor scooter", "scooter", "moped"),
@@ -96,7 +113,10 @@ _ROWS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
         ("1f3e0", "house", "home"),
         ("1f3f0", "castle", "fairy tale castle"),
         ("26ea", "church", "chapel"),
-        ("1f3e5", "hospital",),
+        (
+            "1f3e5",
+            "hospital",
+        ),
         ("1f3ed", "factory", "factory building"),
         ("1f3e2", "office building", "office block"),
         ("1f3db", "greek temple", "temple", "temple with columns"),
@@ -107,15 +127,24 @@ _ROWS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
         ("1f5fd", "statue of liberty", "liberty statue"),
         ("1f5fc", "radio tower", "tokyo tower", "red tower"),
         ("26e9", "torii gate", "shinto shrine", "red gate"),
-        ("1f54c", "mosque",),
+        (
+            "1f54c",
+            "mosque",
+        ),
         ("1f5ff", "stone head", "moai", "easter island statue"),
     ),
     "nature": (
         ("2600", "sun", "shining sun"),
         ("1f319", "moon", "crescent moon"),
         ("1f329", "cloud with lightning", "storm cloud", "thundercloud"),
-        ("1f308", "rainbow",),
-        ("26c4", "snowman",),
+        (
+            "1f308",
+            "rainbow",
+        ),
+        (
+            "26c4",
+            "snowman",
+        ),
         ("2744", "snowflake", "snow crystal"),
         ("2b50", "star", "yellow star"),
         ("1f30b", "volcano", "erupting volcano"),
@@ -140,9 +169,15 @@ _ROWS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
         ("1f388", "balloon", "red balloon"),
         ("1f514", "bell", "golden bell"),
         ("1f4a1", "light bulb", "lightbulb", "lamp"),
-        ("1f528", "hammer",),
+        (
+            "1f528",
+            "hammer",
+        ),
         ("26bd", "soccer ball", "football"),
-        ("1f3c0", "basketball",),
+        (
+            "1f3c0",
+            "basketball",
+        ),
         ("1f451", "crown", "golden crown"),
         ("231b", "hourglass", "sand timer"),
         ("23f0", "alarm clock", "clock"),
@@ -179,22 +214,69 @@ CONCEPTS: Final = tuple(
 GROUPS: Final = tuple(_ROWS)
 CONCEPT_OF: Final = {concept.key: concept for concept in CONCEPTS}
 
-# The first is what a caption without a style means.
+_COMMON_PATTERNS: Final = ("{a}, %s style", "{a} in %s style", "{n}, %s style")
+
+
+def _style(key: str, source: str, word: str, noun: str, *patterns: str) -> Style:
+    common = tuple(pattern % word for pattern in _COMMON_PATTERNS)
+    return Style(key, source, word, noun, common + patterns)
+
+
 STYLES: Final = {
     style.key: style
     for style in (
-        Style("3d", "fluent-3d", ("3D",), ("3D render", "3D icon", "glossy 3D model")),
-        Style("flat", "fluent-flat", ("flat", "flat icon"), ("flat icon", "flat drawing")),
-        Style("cartoon", "noto", ("cartoon",), ("cartoon", "cartoon drawing")),
-        Style("sticker", "twemoji", ("sticker",), ("sticker", "die-cut sticker")),
+        _style(
+            "3d",
+            "fluent-3d",
+            "3D",
+            "a 3D render",
+            "a 3D render of {a}",
+            "3D render of {a}",
+            "{article} 3D {n}",
+            "3D {n}",
+            "{a} in 3D",
+            "a 3D icon of {a}",
+        ),
+        _style(
+            "flat",
+            "fluent-flat",
+            "flat",
+            "a flat icon",
+            "a flat icon of {a}",
+            "flat icon of {a}",
+            "{article} flat {n}",
+            "{a} as a flat icon",
+            "a flat drawing of {a}",
+        ),
+        _style(
+            "cartoon",
+            "noto",
+            "cartoon",
+            "a cartoon",
+            "a cartoon of {a}",
+            "{article} cartoon {n}",
+            "cartoon {n}",
+            "a cartoon drawing of {a}",
+            "{a} as a cartoon",
+        ),
+        _style(
+            "sticker",
+            "twemoji",
+            "sticker",
+            "a sticker",
+            "a sticker of {a}",
+            "sticker of {a}",
+            "{n} sticker",
+            "{a} as a sticker",
+            "a die-cut sticker of {a}",
+        ),
     )
 }
-DEFAULT_STYLE: Final = "3d"
+DEFAULT_STYLE: Final = "3d"  # what a caption without a style means
 
 # Drawn by other hands: a classifier that has seen these judges the shape and not the file.
 EXTRA_SOURCES: Final = ("noto-v1", "emojione", "fluent", "fxemoji")
 
-# The first is what a caption without a background means.
 BACKGROUNDS: Final[dict[str, Colour]] = {
     "white": (255, 255, 255),
     "red": (222, 66, 66),
@@ -211,4 +293,4 @@ BACKGROUNDS: Final[dict[str, Colour]] = {
     "gray": (150, 152, 156),
     "teal": (38, 154, 152),
 }
-DEFAULT_BACKGROUND: Final = "white"
+DEFAULT_BACKGROUND: Final = "white"  # what a caption without a background means

@@ -24,37 +24,38 @@ JOINER: Final = 0x200D
 ANY_PERSON: Final = frozenset({0x1F468, 0x1F469, 0x1F9D1, 0x2640, 0x2642})
 VARIATION: Final = "fe0f"  # "draw it in colour": packages disagree on writing it
 
-# Where Unicode has changed a name, a package may still use the old one.
-OTHER_NAMES: Final = {"angry_red_face": "pouting-face"}
-
-# FxEmoji squeezes its names, and these drawings have names of their own there.
-FX_NAMES: Final = {
-    "angry_red_face": "pouting",
-    "castle": "europeancastle",
-    "cat_face": "cat",
-    "crying_face": "loudlycrying",
-    "dog_face": "dog",
-    "corn": "earofmaize",
-    "eggplant": "aubergine",
-    "face_with_heart_eyes": "hearteyes",
-    "gem_stone": "gem",
-    "gift": "present",
-    "hourglass": "hourglass",
-    "house": "housebuilding",
-    "scissors": "blackscissors",
-    "panda": "pandaface",
-    "pig": "pig",
-    "pizza": "sliceofpizza",
-    "racing_car": "racecar",
-    "radio_tower": "toykotower",
-    "smiling_face_with_sunglasses": "sunglasses",
-    "star": "whitemediumstar",
-    "steam_train": "steamlocomotive",
-    "stone_head": "moyai",
-    "umbrella": "umbrellawithraindrops",
-    "sun": "sunrays",
-    "wave": "wave",
-    "whale": "spurtingwhale",
+# What a package without code points calls a drawing, where that is not the name of today.
+OWN_NAMES: Final[dict[str, dict[str, str]]] = {
+    "noto-v1": {"angry_red_face": "pouting-face"},
+    "emojione": {"angry_red_face": "pouting-face"},
+    "fluent": {"angry_red_face": "pouting-face"},
+    "fxemoji": {
+        "angry_red_face": "pouting",
+        "castle": "europeancastle",
+        "cat_face": "cat",
+        "corn": "earofmaize",
+        "crying_face": "loudlycrying",
+        "dog_face": "dog",
+        "eggplant": "aubergine",
+        "face_with_heart_eyes": "hearteyes",
+        "gem_stone": "gem",
+        "gift": "present",
+        "hourglass": "hourglass",
+        "house": "housebuilding",
+        "panda": "pandaface",
+        "pig": "pig",
+        "pizza": "sliceofpizza",
+        "racing_car": "racecar",
+        "radio_tower": "toykotower",
+        "scissors": "blackscissors",
+        "smiling_face_with_sunglasses": "sunglasses",
+        "steam_train": "steamlocomotive",
+        "stone_head": "moyai",
+        "sun": "sunrays",
+        "umbrella": "umbrellawithraindrops",
+        "wave": "wave",
+        "whale": "spurtingwhale",
+    },
 }
 
 
@@ -88,9 +89,7 @@ def drawings_by_name(tarball: Path) -> dict[str, Drawing]:
     with tarfile.open(tarball) as tar:
         pack, _ = _iconify(tar)
     names = (*pack["icons"], *pack.get("aliases", {}))
-    return {
-        name: Drawing(name, svg) for name in names if (svg := svg_of(pack, name)) is not None
-    }
+    return {name: Drawing(name, svg) for name in names if (svg := svg_of(pack, name)) is not None}
 
 
 def names_by_code(tarball: Path) -> dict[str, str]:
@@ -99,12 +98,11 @@ def names_by_code(tarball: Path) -> dict[str, str]:
         return _iconify(tar)[1]
 
 
-def names_of(concept: Concept, iconify_name: str) -> tuple[str, ...]:
+def names_of(concept: Concept, source: str, iconify_name: str) -> tuple[str, ...]:
     """The names under which a package without code points may keep a concept, best first."""
-    own = (FX_NAMES[concept.key],) if concept.key in FX_NAMES else ()
-    older = (OTHER_NAMES[concept.key],) if concept.key in OTHER_NAMES else ()
-    squeezed = iconify_name.replace("-", "")
-    return (*own, iconify_name, f"{iconify_name}-face", *older, squeezed)
+    own = OWN_NAMES.get(source, {}).get(concept.key)
+    usual = (iconify_name, f"{iconify_name}-face", iconify_name.replace("-", ""))
+    return usual if own is None else (own, *usual)
 
 
 def plain_code(code: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that drives singular values towards 1
@@ -16,22 +17,31 @@ NEWTON_SCHULZ_STEPS = 5
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly: singular values land in about [0.7, 1.2]."""
+    """The nearest semi-orthogonal matrix, roughly: singular values land in about [0.7, 1.2].
+
+    Every step is a polynomial in x xᵀ, so the steps run on that small square matrix and meet the
+    wide one only twice.
+    """
     a, b, c = NEWTON_SCHULZ
-    x = matrix.bfloat16()  # fp32 would cost more than the step it serves
+    x = matrix
     if tall := x.shape[0] > x.shape[1]:
-        x = x.T
+        x = x.T.contiguous()
     x = x / (x.norm() + 1e-7)
+    gram, one = x @ x.T, torch.eye(x.shape[0])
+    total = one
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+        step = a * one + b * gram + c * gram @ gram
+        total = step @ total
+        gram = step @ gram @ step
+    result: Tensor = total @ x
+    return result.T if tall else result
 
 
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised; convolutions count as [out, in · k · k] matrices.
 
     The step is scaled by 0.2 √max(rows, columns), so that learning rates compare with AdamW's.
+    Where several processes train together each orthogonalises its share and sends it round.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
@@ -41,25 +51,35 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update of every matrix that has a gradient."""
         assert closure is None
+        shared = dist.is_initialized()
+        rank, processes = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                momentum = state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
-                looked_ahead = weight.grad.lerp(momentum, group["momentum"]).flatten(1)
-                scale = 0.2 * max(looked_ahead.shape) ** 0.5
-                update = orthogonalise(looked_ahead).view_as(weight)
-                weight.add_(update, alpha=-group["lr"] * scale)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            for index, weight in enumerate(weights):
+                momentum = self._momentum(weight, group["momentum"])
+                if index % processes == rank:
+                    looked_ahead = weight.grad.lerp(momentum, group["momentum"]).flatten(1)
+                    scale = 0.2 * max(looked_ahead.shape) ** 0.5
+                    update = orthogonalise(looked_ahead).reshape(weight.shape)
+                    weight.add_(update, alpha=-group["lr"] * scale)
+            for index, weight in enumerate(weights if shared else ()):
+                dist.broadcast(weight, index % processes)
+
+    def _momentum(self, weight: nn.Parameter, keep: float) -> Tensor:
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        assert weight.grad is not None
+        momentum: Tensor = state["momentum"].lerp_(weight.grad, 1 - keep)
+        return momentum
 
 
 def split_parameters(
     model: nn.Module, apart: Callable[[str], bool]
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """(matrices for Muon, the rest for AdamW); `apart` names matrices that go to the rest."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (rest if parameter.ndim < 2 or apart(name) else matrices).append(parameter)
     return matrices, rest

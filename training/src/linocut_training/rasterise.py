@@ -1,7 +1,7 @@
 """Cut-outs: every drawing as an RGBA picture, trimmed, centred and of one size.
 
-    work/cutouts/<source>/<concept key>.png   512 x 512, what pictures are composed from
-    work/variety/<source>/<code point>.png    256 x 256, everything else an autoencoder may see
+work/cutouts/<source>/<concept key>.png   512 x 512, what pictures are composed from
+work/variety/<source>/<code point>.png    256 x 256, everything else an autoencoder may see
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def make_cutouts(tarballs: Mapping[str, Path], work: Path) -> tuple[Missing, ...
             tarballs[source]
         )
         for concept in CONCEPTS:
-            drawing = _find(concept, drawings, names)
+            name = names.get(concept.codepoint, concept.key)
+            drawing = _find(concept, source, drawings, iconify_name=name)
             if drawing is None:
                 missing.append(Missing(source, concept.key, "not in the package"))
             else:
@@ -190,9 +191,9 @@ def _draw_to_file(job: Job) -> str | None:
 
 
 def _find(
-    concept: Concept, drawings: Mapping[str, Drawing], iconify_names: Mapping[str, str]
+    concept: Concept, source: str, drawings: Mapping[str, Drawing], *, iconify_name: str
 ) -> Drawing | None:
     if concept.codepoint in drawings:
         return drawings[concept.codepoint]
-    names = names_of(concept, iconify_names.get(concept.codepoint, concept.key))
+    names = names_of(concept, source, iconify_name)
     return next((drawings[name] for name in names if name in drawings), None)

@@ -1,0 +1,134 @@
+"""What the transformer learns from: latents of every concept in every style, encoded once.
+
+A view is one concept, style, placement and background on one grid of tokens. On the square grid
+the placements and backgrounds of a concept are the same for all styles, so that two views that
+differ in one thing make an edit: (reference, instruction, target).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from linocut.catalog import MINI
+from linocut.model.autoencoder import Autoencoder
+from linocut.sizes import ASPECT_RATIOS, drawn_size
+from linocut_training import scenes
+from linocut_training.concepts import BACKGROUNDS, CONCEPTS, DEFAULT_BACKGROUND, STYLES
+
+PIXELS = MINI.autoencoder.pixels_per_token
+SQUARE = (8, 8)  # rows, columns
+PLACEMENTS = 6
+COLOURS_EACH = 3
+OTHER_SIZES = ((256, 192), (192, 256), (192, 192))  # smaller requests that lie on the grid
+COLOUR_NAMES = tuple(BACKGROUNDS)
+STYLE_NAMES = tuple(STYLES)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One picture to encode, by its indices; `placement` counts within its concept and grid."""
+
+    concept: int
+    style: int
+    placement: int
+    colour: int
+
+
+def grids() -> tuple[tuple[int, int], ...]:
+    """The square grid, then every other grid that the API's ratios are drawn on."""
+    wanted = [*ASPECT_RATIOS.values(), *OTHER_SIZES]
+    drawn = [
+        drawn_size(w, h, pixels_per_token=PIXELS, native_max_tokens=MINI.native_max_tokens)
+        for w, h in wanted
+    ]
+    others = dict.fromkeys((height // PIXELS, width // PIXELS) for width, height in drawn)
+    return (SQUARE, *(grid for grid in others if grid != SQUARE))
+
+
+def views_on(grid: tuple[int, int]) -> Iterator[View]:
+    """Every view of a grid, in a fixed order: concept, style, placement, colour."""
+    for concept in range(len(CONCEPTS)):
+        for style in range(len(STYLE_NAMES)):
+            if grid == SQUARE:
+                for placement in range(PLACEMENTS):
+                    for colour in colours(concept, placement):
+                        yield View(concept, style, placement, colour)
+            else:
+                rng = Random(f"{grid}/{concept}/{style}")
+                white = rng.random() < 1 / 3
+                yield View(concept, style, 0, 0 if white else rng.randrange(1, len(COLOUR_NAMES)))
+
+
+def colours(concept: int, placement: int) -> tuple[int, ...]:
+    """White and two others: the backgrounds that a concept's placement has in all styles."""
+    rng = Random(f"colours/{concept}/{placement}")
+    others = rng.sample(range(1, len(COLOUR_NAMES)), COLOURS_EACH - 1)
+    return (COLOUR_NAMES.index(DEFAULT_BACKGROUND), *others)
+
+
+def picture(work: Path, view: View, grid: tuple[int, int]) -> NDArray[np.uint8]:
+    """The view's pixels. [rows · 32, columns · 32, 3]"""
+    placed = scenes.any_placement(Random(f"{grid}/{view.concept}/{view.placement}"))
+    style, concept = STYLES[STYLE_NAMES[view.style]], CONCEPTS[view.concept]
+    with Image.open(work / "cutouts" / style.source / f"{concept.key}.png") as cutout:
+        return scenes.compose(
+            cutout,
+            BACKGROUNDS[COLOUR_NAMES[view.colour]],
+            width=grid[1] * PIXELS,
+            height=grid[0] * PIXELS,
+            scale=placed.scale,
+            dx=placed.dx,
+            dy=placed.dy,
+        )
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """uint8 [H, W, 3] as RGB in [-1, 1]. [3, H, W]"""
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def latents_file(work: Path, grid: tuple[int, int]) -> Path:
+    """Where a grid's latents lie: float16 [N, 128, rows, columns], in `views_on` order."""
+    return work / "latents" / f"{grid[0]}x{grid[1]}.npy"
+
+
+@torch.inference_mode()
+def encode(rank: int, processes: int, work: Path, model: Autoencoder) -> None:
+    """One process's share of all latents, written beside the others' shares."""
+    for grid in grids():
+        views = list(views_on(grid))
+        file = latents_file(work, grid)
+        file.parent.mkdir(exist_ok=True)
+        shape = (len(views), MINI.transformer.in_channels, *grid)
+        array = np.lib.format.open_memmap(
+            file.with_suffix(f".{rank}.npy"), mode="w+", dtype=np.float16, shape=shape
+        )
+        mine = range(rank, len(views), processes)
+        for start in range(0, len(mine), 8):
+            chosen = mine[start : start + 8]
+            pixels = torch.stack([to_tensor(picture(work, views[i], grid)) for i in chosen])
+            latents = model.encode(pixels.contiguous(memory_format=torch.channels_last))
+            array[list(chosen)] = latents.numpy()
+        array.flush()
+
+
+def join(work: Path, processes: int) -> None:
+    """The processes' shares become one file a grid."""
+    for grid in grids():
+        file = latents_file(work, grid)
+        parts = [file.with_suffix(f".{rank}.npy") for rank in range(processes)]
+        whole = np.load(parts[0])
+        for rank, part in enumerate(parts[1:], 1):
+            whole[rank::processes] = np.load(part)[rank::processes]
+        np.save(file, whole)
+        for part in parts:
+            part.unlink()

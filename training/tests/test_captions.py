@@ -1,0 +1,104 @@
+"""Captions keep their two promises and read as English."""
+
+# ruff: noqa: S311 - seeded on purpose
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linocut_training.captions import (
+    COLOUR_WORDS,
+    caption,
+    evaluation_prompt,
+    instruction,
+    with_article,
+)
+from linocut_training.concepts import (
+    BACKGROUNDS,
+    CONCEPT_OF,
+    CONCEPTS,
+    DEFAULT_BACKGROUND,
+    DEFAULT_STYLE,
+    STYLES,
+)
+
+concepts = st.sampled_from(CONCEPTS)
+styles = st.sampled_from(sorted(STYLES))
+backgrounds = st.sampled_from(sorted(BACKGROUNDS))
+seeds = st.integers(0, 2**32)
+
+
+@given(concepts, styles, backgrounds, seeds)
+def test_the_same_seed_gives_the_same_caption(concept, style, background, seed) -> None:
+    first, second = (caption(concept, style, background, Random(seed)) for _ in range(2))
+    assert first == second
+
+
+@given(concepts, styles, backgrounds, seeds)
+def test_what_is_not_the_default_is_always_named(concept, style, background, seed) -> None:
+    words = caption(concept, style, background, Random(seed)).lower()
+    if style != DEFAULT_STYLE:
+        assert STYLES[style].word.lower() in words
+    if background != DEFAULT_BACKGROUND:
+        assert any(word in words for word in COLOUR_WORDS.get(background, (background,)))
+
+
+@given(concepts, backgrounds, seeds)
+def test_a_caption_never_names_another_style(concept, background, seed) -> None:
+    words = caption(concept, DEFAULT_STYLE, background, Random(seed)).lower().split()
+    assert not {"flat", "cartoon", "sticker"} & set(words)
+
+
+@given(concepts, styles, backgrounds, seeds)
+def test_a_caption_says_what_is_in_the_picture(concept, style, background, seed) -> None:
+    words = caption(concept, style, background, Random(seed)).lower()
+    assert any(name.lower() in words for name in (concept.name, *concept.synonyms))
+    assert "  " not in words
+    assert not {"{", "}"} & set(words)
+
+
+@pytest.mark.parametrize(
+    ("noun", "expected"),
+    [
+        ("red apple", "a red apple"),
+        ("apple", "an apple"),
+        ("hourglass", "an hourglass"),
+        ("house", "a house"),
+        ("scissors", "scissors"),
+        ("sun", "the sun"),
+        ("orange", "an orange"),
+    ],
+)
+def test_articles(noun, expected) -> None:
+    assert with_article(noun) == expected
+
+
+def test_defaults_are_named_about_as_often_as_promised() -> None:
+    rng = Random(0)
+    words = [caption(CONCEPT_OF["car"], "3d", "white", rng).lower() for _ in range(2000)]
+    assert 0.45 < sum("3d" in text for text in words) / 2000 < 0.55
+    assert 0.28 < sum("white" in text for text in words) / 2000 < 0.39
+
+
+@given(concepts, styles, backgrounds, seeds)
+def test_an_instruction_names_what_is_wanted_and_nothing_else(
+    concept, style, background, seed
+) -> None:
+    to_style = instruction("style", concept, style, background, Random(seed)).lower()
+    assert STYLES[style].word.lower() in to_style
+    assert "background" not in to_style
+    to_background = instruction("background", concept, style, background, Random(seed)).lower()
+    assert any(word in to_background for word in COLOUR_WORDS.get(background, (background,)))
+    assert "style" not in to_background
+
+
+def test_an_unknown_kind_of_edit_is_refused() -> None:
+    with pytest.raises(ValueError, match="background"):
+        instruction("shape", CONCEPTS[0], "flat", "blue", Random(0))  # type: ignore[arg-type]
+
+
+def test_the_evaluation_prompt_is_fixed() -> None:
+    prompt = evaluation_prompt(CONCEPT_OF["red_apple"], "flat", "blue")
+    assert prompt == "a red apple, flat style, blue background"

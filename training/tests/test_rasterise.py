@@ -1,0 +1,147 @@
+"""Cut-outs from a package as small as can be."""
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from linocut_training import fetch, icons, rasterise
+from linocut_training.concepts import CONCEPT_OF
+
+CIRCLE = '<circle cx="5" cy="5" r="2" fill="#d01020"/>'
+PACK = {
+    "prefix": "tiny",
+    "width": 16,
+    "height": 16,
+    "icons": {
+        "red-apple": {"body": CIRCLE},
+        "bar": {"body": '<path fill="#000" d="M2 7h12v2H2z"/>'},
+        "nothing": {"body": ""},
+    },
+    "aliases": {"apple": {"parent": "red-apple"}, "turned": {"parent": "bar", "rotate": 1}},
+}
+CHARS = {"1f34e": "red-apple", "2764-fe0f": "bar", "1f44d-1f3fb": "apple"}
+
+
+@pytest.fixture
+def tarball(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in (("icons", PACK), ("chars", CHARS)):
+            text = json.dumps(content).encode()
+            member = tarfile.TarInfo(f"package/{name}.json")
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text))
+    return path
+
+
+def test_code_points_lose_their_variation_selectors(tarball: Path) -> None:
+    assert set(icons.drawings_by_code(tarball)) == {"1f34e", "2764", "1f44d-1f3fb"}
+
+
+def test_plain_aliases_are_drawings_and_turned_ones_are_not(tarball: Path) -> None:
+    names = set(icons.drawings_by_name(tarball))
+    assert "apple" in names
+    assert "turned" not in names
+
+
+@pytest.mark.parametrize(
+    ("code", "ordinary"),
+    [
+        ("1f34e", True),
+        ("1f44d-1f3fb", False),  # a skin tone
+        ("1f1eb-1f1f7", False),  # a flag
+        ("0031-20e3", False),  # a keycap
+        ("1f552", False),  # a clock face
+        ("1f469-200d-1f680", False),  # a person at work
+        ("1f43b-200d-2744", True),  # a polar bear
+    ],
+)
+def test_what_counts_as_ordinary(code: str, ordinary: bool) -> None:
+    assert icons.is_ordinary(code) is ordinary
+
+
+def test_an_object_is_trimmed_centred_and_fills_the_square(tarball: Path) -> None:
+    drawing = icons.drawings_by_code(tarball)["2764"]
+    picture = rasterise.draw(drawing, side=100, sticker=False)
+    left, top, right, bottom = picture.getchannel("A").getbbox() or (0, 0, 0, 0)
+    assert picture.size == (100, 100)
+    assert abs(left + right - 100) <= 1
+    assert abs(top + bottom - 100) <= 1
+    assert right - left == 92
+
+
+def test_a_sticker_has_a_white_border_of_the_same_size(tarball: Path) -> None:
+    drawing = icons.drawings_by_code(tarball)["1f34e"]
+    picture = np.asarray(rasterise.draw(drawing, side=200, sticker=True))
+    middle = picture[100]
+    first = int(np.flatnonzero(middle[:, 3] > 127)[0])
+    assert 6 <= first <= 10
+    assert tuple(middle[first + 5]) == (255, 255, 255, 255)
+    assert tuple(middle[100]) == (0xD0, 0x10, 0x20, 255)
+
+
+def test_failures_are_named_and_the_rest_is_drawn_once(tarball: Path, tmp_path: Path) -> None:
+    drawings = icons.drawings_by_name(tarball)
+    jobs = [
+        rasterise.Job(drawings[name], tmp_path / "out" / f"{name}.png", 32, sticker=False)
+        for name in ("red-apple", "nothing")
+    ]
+    failed = rasterise.draw_all(jobs)
+    assert [(job.path.stem, reason) for job, reason in failed] == [
+        ("nothing", "the drawing is empty")
+    ]
+    made = jobs[0].path.stat().st_mtime_ns
+    rasterise.draw_all(jobs)
+    assert jobs[0].path.stat().st_mtime_ns == made
+    with Image.open(jobs[0].path) as picture:
+        assert (picture.mode, picture.size) == ("RGBA", (32, 32))
+
+
+class Deadly(str):
+    """An SVG that takes the child process with it, as the renderer does when it aborts."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os._exit, (1,)
+
+
+def test_a_drawing_that_kills_its_process_is_named_and_the_rest_is_drawn(
+    tarball: Path, tmp_path: Path
+) -> None:
+    good = icons.drawings_by_code(tarball)["1f34e"]
+    bad = icons.Drawing("bad", Deadly())
+    jobs = [
+        rasterise.Job(drawing, tmp_path / f"{number}.png", 32, sticker=False)
+        for number, drawing in enumerate((good, bad, good))
+    ]
+    failed = rasterise.draw_all(jobs)
+    assert [(job.path.stem, reason) for job, reason in failed] == [
+        ("1", "the SVG renderer aborted")
+    ]
+    assert jobs[0].path.exists()
+    assert jobs[2].path.exists()
+
+
+def test_a_package_without_code_points_is_searched_by_its_own_names() -> None:
+    names = icons.names_of(CONCEPT_OF["eggplant"], "fxemoji", "eggplant")
+    assert names[0] == "aubergine"
+    assert icons.names_of(CONCEPT_OF["eggplant"], "noto-v1", "eggplant")[0] == "eggplant"
+
+
+def test_a_package_that_cannot_be_had_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(fetch.PackageUnavailable, match=r"fluent-emoji-3d@1\.1\.0.*npm"):
+        fetch.fetch(tmp_path)
+
+
+def test_the_notice_credits_every_source_once() -> None:
+    lines = fetch.notice().splitlines()
+    assert len(lines) == len(set(lines))
+    assert {package.credit for package in fetch.PACKAGES.values()} == set(lines)

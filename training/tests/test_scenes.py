@@ -1,0 +1,94 @@
+"""Composed pictures: one object, where it was asked for, on a clean background."""
+
+# ruff: noqa: S311 - seeded on purpose
+
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from linocut_training.scenes import any_gradient, any_placement, compose, gradient
+
+RED = (220, 30, 30)
+BLUE = (52, 104, 206)
+
+
+def disc(side: int = 64) -> Image.Image:
+    """A red disc; what cannot be seen of it is bright green, to show in edges if it bleeds."""
+    rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
+    inside = rows**2 + columns**2 < (side * 0.45) ** 2
+    rgba = np.empty((side, side, 4), dtype=np.uint8)
+    rgba[:] = (0, 255, 0, 0)
+    rgba[inside] = (*RED, 255)
+    return Image.fromarray(rgba)
+
+
+@given(
+    width=st.integers(16, 90),
+    height=st.integers(16, 90),
+    scale=st.floats(0.1, 1),
+    dx=st.floats(-1, 1),
+    dy=st.floats(-1, 1),
+)
+def test_any_canvas_is_filled_exactly(width, height, scale, dx, dy) -> None:
+    picture = compose(disc(), BLUE, width=width, height=height, scale=scale, dx=dx, dy=dy)
+    assert picture.shape == (height, width, 3)
+    assert picture.dtype == np.uint8
+
+
+def test_the_object_is_in_the_middle_and_the_rest_is_background() -> None:
+    picture = compose(disc(), BLUE, width=96, height=64, scale=0.5, dx=0, dy=0)
+    assert tuple(picture[32, 48]) == RED
+    assert tuple(picture[0, 0]) == BLUE
+    columns = np.flatnonzero((picture != BLUE).any(axis=(0, 2)))
+    assert columns[0] + columns[-1] == 95
+
+
+def test_offsets_reach_the_edges() -> None:
+    left = compose(disc(), BLUE, width=96, height=64, scale=0.5, dx=-1, dy=0)
+    right = compose(disc(), BLUE, width=96, height=64, scale=0.5, dx=1, dy=0)
+    assert tuple(left[32, 16]) == RED
+    assert tuple(right[32, 80]) == RED
+
+
+def test_invisible_colour_does_not_bleed_into_the_edges() -> None:
+    picture = compose(disc(256), RED, width=64, height=64, scale=0.9, dx=0, dy=0)
+    assert np.abs(picture.astype(int) - RED).max() <= 3
+
+
+def test_a_premultiplied_cutout_gives_the_same_picture() -> None:
+    plain, ready = (
+        compose(cutout, BLUE, width=48, height=48, scale=0.8, dx=0, dy=0)
+        for cutout in (disc(), disc().convert("RGBa"))
+    )
+    assert np.array_equal(plain, ready)
+
+
+def test_a_gradient_begins_and_ends_with_its_colours() -> None:
+    picture = gradient(RED, BLUE, width=32, height=16, angle=0.25)
+    assert tuple(picture[0, 5]) == RED
+    assert tuple(picture[-1, 5]) == BLUE
+
+
+def test_a_background_is_not_drawn_upon() -> None:
+    canvas = any_gradient(RED, BLUE, width=32, height=32, rng=Random(0))
+    before = canvas.copy()
+    compose(disc(), canvas, width=32, height=32, scale=0.9, dx=0, dy=0)
+    assert np.array_equal(canvas, before)
+
+
+def test_a_background_of_another_size_is_refused() -> None:
+    canvas = gradient(RED, BLUE, width=32, height=16, angle=0)
+    with pytest.raises(ValueError, match="background"):
+        compose(disc(), canvas, width=16, height=32, scale=0.9, dx=0, dy=0)
+
+
+@given(st.integers(0, 2**32))
+def test_placements_are_tasteful_and_repeatable(seed) -> None:
+    placement = any_placement(Random(seed))
+    assert placement == any_placement(Random(seed))
+    assert 0.72 <= placement.scale <= 0.95
+    assert max(abs(placement.dx), abs(placement.dy)) <= 0.5
