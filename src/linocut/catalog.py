@@ -8,6 +8,7 @@ Source of the published sizes: the FLUX.2 [dev] and klein model repositories of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from linocut.errors import CheckpointInvalid
 
@@ -155,8 +156,8 @@ KLEIN_9B = TransformerConfig(
 MINI = ModelConfig(
     transformer=TransformerConfig(
         context_channels=576,
-        hidden_size=384,
-        num_heads=6,
+        hidden_size=320,
+        num_heads=5,
         num_double_blocks=2,
         num_single_blocks=4,
         axes=(16, 16, 16, 16),
@@ -177,3 +178,71 @@ MINI = ModelConfig(
     conditioning=TextConditioning(layers=(2, 4, 6), max_tokens=64),
     native_max_tokens=64,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A checkpoint that linocut knows by name, and where it comes from.
+
+    Either `repo` and `revision` (on the Hugging Face hub) or `package` (an importable one whose
+    `path()` is the folder). `unsupported` says why it cannot be used yet, if it cannot.
+    """
+
+    name: str
+    summary: str
+    transformer: TransformerConfig
+    licence: str
+    repo: str = ""
+    revision: str = ""
+    gated: bool = False
+    package: str = ""
+    install: str = ""
+    text_layers: tuple[int, ...] = ()
+    unsupported: str = ""
+
+
+FLUX_DEV_LICENCE: Final = "FLUX Non-Commercial License"
+_NO_QWEN: Final = "its text encoder, Qwen3, is not supported yet"
+CHECKPOINTS: Final = {
+    known.name: known
+    for known in (
+        Known(
+            name="linocut-mini",
+            summary="the demo: small things, on a CPU, in seconds",
+            transformer=MINI.transformer,
+            licence="Apache-2.0",
+            package="linocut_mini",
+            install="pip install ./checkpoints/linocut-mini",
+            text_layers=MINI.conditioning.layers,
+        ),
+        Known(
+            name="flux-2-dev",
+            summary="FLUX.2 [dev], 32 billion parameters, bf16",
+            transformer=DEV.transformer,
+            licence=FLUX_DEV_LICENCE,
+            repo="black-forest-labs/FLUX.2-dev",
+            revision="26afe3a78bb242c0a8bb181dcc8937bb16e5c66c",
+            gated=True,
+            text_layers=DEV.conditioning.layers,
+        ),
+        Known(
+            name="flux-2-klein-4b",
+            summary="FLUX.2 [klein], 4 billion parameters, four steps",
+            transformer=KLEIN_4B,
+            licence="Apache-2.0",
+            repo="black-forest-labs/FLUX.2-klein-4B",
+            revision="main",
+            unsupported=_NO_QWEN,
+        ),
+        Known(
+            name="flux-2-klein-9b",
+            summary="FLUX.2 [klein], 9 billion parameters, four steps",
+            transformer=KLEIN_9B,
+            licence=FLUX_DEV_LICENCE,
+            repo="black-forest-labs/FLUX.2-klein-9B",
+            revision="main",
+            gated=True,
+            unsupported=_NO_QWEN,
+        ),
+    )
+}

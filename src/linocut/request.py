@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -145,7 +146,7 @@ def _is_whole(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     if isinstance(value, float):
-        return value == value and abs(value) != float("inf")
+        return math.isfinite(value)
     return _is_whole(value)
 
 

@@ -44,9 +44,8 @@ def drawn_size(
     """The size that a checkpoint draws for a request of width x height.
 
     The request itself where both sides are multiples of `pixels_per_token` and it has at most
-    `native_max_tokens` tokens; else the grid within that number whose aspect comes closest to the
-    request's, and of those equally close the largest. The result is then resized to cover the
-    request and cropped.
+    `native_max_tokens` tokens; else the largest grid of the request's aspect within that number,
+    or nearly of it. The result is then resized to cover the request and cropped.
     """
     p = pixels_per_token
     if width % p == 0 and height % p == 0 and (width // p) * (height // p) <= native_max_tokens:
@@ -56,16 +55,16 @@ def drawn_size(
 
 
 def _closest_grid(aspect: Fraction, most: int) -> tuple[int, int]:
-    """(rows, columns), rows · columns <= most: least cropped area, weighed against tokens lost.
+    """(rows, columns), rows · columns <= most: nearly the aspect, nearly `most`.
 
-    The score is the share of the drawn tokens that survive the crop, times the share of `most`
-    that is drawn: a grid that wastes nothing and fits exactly scores 1.
+    The score is the cube of the share that survives the crop, times the share of `most` that is
+    drawn: a lost edge may cost the subject, lost tokens only cost detail.
     """
 
     def score(rows: int, columns: int) -> Fraction:
         drawn = Fraction(columns, rows)
         kept = min(drawn / aspect, aspect / drawn)
-        return kept * Fraction(rows * columns, most)
+        return kept**3 * Fraction(rows * columns, most)
 
     grids = (
         (rows, min(columns, most // rows))

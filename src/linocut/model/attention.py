@@ -1,6 +1,6 @@
 """Attention, the network's one swap seam: a function of queries, keys and values.
 
-    B batch   H heads   L tokens   D channels of a head
+B batch   H heads   L tokens   D channels of a head
 """
 
 from __future__ import annotations
@@ -21,4 +21,5 @@ def fused(q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
 def spelled_out(q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
     """The same in three visible products; a quarter faster than `fused` to train on a CPU."""
     scores_BHLL = (q_BHLD * q_BHLD.shape[-1] ** -0.5) @ k_BHLD.transpose(-1, -2)
-    return scores_BHLL.softmax(-1) @ v_BHLD
+    seen_BHLD: Tensor = scores_BHLL.softmax(-1) @ v_BHLD
+    return seen_BHLD

@@ -46,18 +46,14 @@ def patchify(cells_BCHW: Tensor) -> Tensor:
     """2 x 2 cells become one token; channel-major, then row, then column within the patch."""
     batch, channels, height, width = cells_BCHW.shape
     patches = cells_BCHW.reshape(batch, channels, height // 2, 2, width // 2, 2)
-    return patches.permute(0, 1, 3, 5, 2, 4).reshape(
-        batch, channels * 4, height // 2, width // 2
-    )
+    return patches.permute(0, 1, 3, 5, 2, 4).reshape(batch, channels * 4, height // 2, width // 2)
 
 
 def unpatchify(tokens_BCHW: Tensor) -> Tensor:
     """Undoes `patchify`."""
     batch, channels, height, width = tokens_BCHW.shape
     patches = tokens_BCHW.reshape(batch, channels // 4, 2, 2, height, width)
-    return patches.permute(0, 1, 4, 2, 5, 3).reshape(
-        batch, channels // 4, height * 2, width * 2
-    )
+    return patches.permute(0, 1, 4, 2, 5, 3).reshape(batch, channels // 4, height * 2, width * 2)
 
 
 class LatentStatistics(nn.Module):
@@ -93,14 +89,10 @@ class Encoder(nn.Module):
         super().__init__()
         widths, last = config.channels, config.channels[-1]
         self.conv_in = _conv3(3, widths[0])
-        self.down = nn.ModuleList()
-        for level, width in enumerate(widths):
-            stage = nn.Module()
-            inputs = widths[max(level - 1, 0)]
-            stage.block = _blocks(config, inputs, width, config.layers_per_block)
-            if level < len(widths) - 1:
-                stage.downsample = Downsample(width)
-            self.down.append(stage)
+        self.down = nn.ModuleList(
+            DownLevel(config, widths[max(level - 1, 0)], width, halves=level < len(widths) - 1)
+            for level, width in enumerate(widths)
+        )
         self.mid = Middle(config, last)
         self.norm_out = _norm(config, last)
         self.conv_out = _conv3(last, 2 * config.latent_channels)
@@ -109,11 +101,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
-        for stage in self.down:
-            for block in stage.block:
-                x = block(x)
-            if hasattr(stage, "downsample"):
-                x = stage.downsample(x)
+        for level in self.down:
+            x = level(x)
         x = self.conv_out(F.silu(self.norm_out(self.mid(x))))
         return self.quant_conv(x) if hasattr(self, "quant_conv") else x
 
@@ -128,27 +117,54 @@ class Decoder(nn.Module):
             self.post_quant_conv = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
         self.conv_in = _conv3(config.latent_channels, last)
         self.mid = Middle(config, last)
-        self.up = nn.ModuleList()
-        for level, width in enumerate(widths):
-            stage = nn.Module()
-            inputs = widths[min(level + 1, len(widths) - 1)]
-            stage.block = _blocks(config, inputs, width, config.layers_per_block + 1)
-            if level > 0:
-                stage.upsample = Upsample(width)
-            self.up.append(stage)
+        self.up = nn.ModuleList(
+            UpLevel(config, widths[min(level + 1, len(widths) - 1)], width, doubles=level > 0)
+            for level, width in enumerate(widths)
+        )
         self.norm_out = _norm(config, widths[0])
         self.conv_out = _conv3(widths[0], 3)
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.post_quant_conv(z) if hasattr(self, "post_quant_conv") else z
         x = self.mid(self.conv_in(x))
-        for stage in reversed(self.up):
-            for block in stage.block:
-                x = block(x)
-            if hasattr(stage, "upsample"):
-                x = stage.upsample(x)
+        for level in reversed(self.up):
+            x = level(x)
         picture: Tensor = self.conv_out(F.silu(self.norm_out(x)))
         return picture
+
+
+class DownLevel(nn.Module):
+    """One level of the encoder: residual blocks, then half the side except at the last level."""
+
+    def __init__(
+        self, config: AutoencoderConfig, inputs: int, outputs: int, *, halves: bool
+    ) -> None:
+        super().__init__()
+        self.block = _blocks(config, inputs, outputs, config.layers_per_block)
+        if halves:
+            self.downsample = Downsample(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.block:
+            x = block(x)
+        return self.downsample(x) if hasattr(self, "downsample") else x
+
+
+class UpLevel(nn.Module):
+    """One level of the decoder: residual blocks, then twice the side except at the last level."""
+
+    def __init__(
+        self, config: AutoencoderConfig, inputs: int, outputs: int, *, doubles: bool
+    ) -> None:
+        super().__init__()
+        self.block = _blocks(config, inputs, outputs, config.layers_per_block + 1)
+        if doubles:
+            self.upsample = Upsample(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.block:
+            x = block(x)
+        return self.upsample(x) if hasattr(self, "upsample") else x
 
 
 class Middle(nn.Module):
@@ -234,8 +250,7 @@ class Upsample(nn.Module):
 
 def _blocks(config: AutoencoderConfig, inputs: int, outputs: int, count: int) -> nn.ModuleList:
     return nn.ModuleList(
-        ResidualBlock(config, inputs if index == 0 else outputs, outputs)
-        for index in range(count)
+        ResidualBlock(config, inputs if index == 0 else outputs, outputs) for index in range(count)
     )
 
 

@@ -145,7 +145,7 @@ class Scale(nn.Module):
         self.scale = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.scale.shape, self.scale, self.eps)
+        return F.rms_norm(x, self.scale.shape, self.scale.to(x.dtype), self.eps)
 
 
 class QueryKeyNorm(nn.Module):
@@ -267,9 +267,7 @@ def _parts(modulation_NPC: Tensor) -> tuple[Tensor, ...]:
     return modulation_NPC.unsqueeze(2).unbind(1)
 
 
-def _heads(
-    qkv_BLC: Tensor, num_heads: int, norm: QueryKeyNorm
-) -> tuple[Tensor, Tensor, Tensor]:
+def _heads(qkv_BLC: Tensor, num_heads: int, norm: QueryKeyNorm) -> tuple[Tensor, Tensor, Tensor]:
     q, k, v = qkv_BLC.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4)
     return norm.query_norm(q), norm.key_norm(k), v
 

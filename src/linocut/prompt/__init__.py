@@ -1,0 +1,1 @@
+"""From words to the context that the transformer attends to."""

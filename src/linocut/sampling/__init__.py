@@ -1,0 +1,1 @@
+"""Everything between noise and latents: schedule, tokens, noise, the loop."""
