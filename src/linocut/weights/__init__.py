@@ -1,0 +1,1 @@
+"""Checkpoints: found, described, fetched, and turned into networks with their weights."""

@@ -1,0 +1,65 @@
+"""`linocut ls` and `linocut pull`: which checkpoints there are, and getting one."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Final
+
+import typer
+
+from linocut.cli import say
+from linocut.cli.settings import endpoint, home, token
+from linocut.weights.files import Listed, listing
+
+INTERRUPTED: Final = 130
+
+
+def ls(
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002
+) -> None:
+    """List the checkpoints that are known by name, and which of them are here."""
+    listed = listing(home(os.environ))
+    if json:
+        say.values({"home": home(os.environ), "checkpoints": [_values(one) for one in listed]})
+        return
+    width = max(len(one.known.name) for one in listed)
+    for one in listed:
+        print(f"{one.known.name:<{width}}  {_state(one):<12}  {one.known.summary}")
+        if one.problem:
+            print(f"{'':<{width}}  {say.printable(one.problem)}")
+
+
+def _state(one: Listed) -> str:
+    if one.folder is not None:
+        return say.gigabytes(one.size)
+    return "no" if one.known.unsupported else "not here"
+
+
+def _values(one: Listed) -> dict[str, Any]:
+    known = one.known
+    return {
+        "name": known.name,
+        "summary": known.summary,
+        "licence": known.licence,
+        "repo": known.repo or None,
+        "folder": one.folder,
+        "bytes": one.size,
+        "usable": one.folder is not None and not one.problem,
+        "problem": one.problem or None,
+    }
+
+
+def pull(
+    name: Annotated[str, typer.Argument(help="A name that `linocut ls` lists.")],
+) -> None:
+    """Fetch a checkpoint from the Hugging Face hub; go on where an earlier pull stopped."""
+    from linocut.cli.pulling import follow  # noqa: PLC0415 - brings the hub's network code
+
+    try:
+        folder = follow(
+            name, home=home(os.environ), token=token(os.environ), endpoint=endpoint(os.environ)
+        )
+    except KeyboardInterrupt:
+        say.error("stopped; what is here is kept", f"linocut pull {name} goes on from there")
+        raise typer.Exit(INTERRUPTED) from None
+    say.path(folder)

@@ -1,0 +1,142 @@
+"""`linocut info`: how a picture came to be, or what a checkpoint is and needs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from linocut.catalog import CHECKPOINTS
+from linocut.cli import say
+from linocut.cli.settings import home
+from linocut.cost import request_cost
+from linocut.errors import InvalidPicture
+from linocut.images.decode import decode, read_file
+from linocut.images.metadata import Metadata, read_metadata
+from linocut.request import ImageRequest
+from linocut.weights.files import Checkpoint, open_checkpoint
+
+WEIGHT_BYTES: Final = {"bfloat16": 2.0, "float32": 4.0}
+
+
+def info(
+    what: Annotated[str, typer.Argument(metavar="FILE|NAME|DIR", help="A picture's file, or a "
+                                        "checkpoint's name or folder.")],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002
+) -> None:  # fmt: skip
+    """Say how a picture was made, or what a checkpoint is and how much memory it takes."""
+    if what in CHECKPOINTS or Path(what).is_dir():
+        values = checkpoint_values(open_checkpoint(what, home=home(os.environ)))
+        if json:
+            say.values(values)
+        else:
+            say.rows(_checkpoint_rows(values))
+        return
+    path = Path(what)
+    if not path.exists():
+        raise InvalidPicture(
+            f"there is no file, folder or checkpoint {what}", hint="linocut ls lists checkpoints"
+        )
+    data = read_file(path)
+    picture, metadata = decode(data, name=str(path)), read_metadata(data)
+    if json:
+        found = metadata.to_json() if metadata else None
+        say.values({"file": path, "width": picture.width, "height": picture.height,
+                    "metadata": found})  # fmt: skip
+        return
+    say.rows(_picture_rows(path, (picture.width, picture.height), metadata))
+
+
+def _picture_rows(path: Path, size: tuple[int, int], metadata: Metadata | None) -> dict[str, Any]:
+    rows: dict[str, Any] = {"file": path, "size": f"{size[0]} x {size[1]}"}
+    if metadata is None:
+        return rows | {"linocut": "no metadata: linocut did not write this file, or it was altered"}
+    values = metadata.to_json()
+    values |= {"ai_generated": "yes", "demo": "yes" if metadata.demo else "no"}
+    if metadata.prompt is None:
+        values["prompt"] = "(left out of the file)"
+    return rows | values | {"again": _command(metadata)}
+
+
+def _command(metadata: Metadata) -> str | None:
+    """What draws it again, where nothing but the file is needed for that."""
+    known = metadata.checkpoint in CHECKPOINTS
+    if not known or metadata.prompt is None or metadata.references:
+        return None
+    return shlex.join(
+        [
+            "linocut", "generate", "--checkpoint", metadata.checkpoint, "--mode", metadata.mode,
+            "--seed", str(metadata.seed), "--width", str(metadata.width),
+            "--height", str(metadata.height),
+            "--num-inference-steps", str(metadata.num_inference_steps),
+            "--guidance", f"{metadata.guidance:g}", "--", metadata.prompt,
+        ]
+    )  # fmt: skip
+
+
+def checkpoint_values(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint's configuration, sizes, and the memory that a 1024 x 1024 picture takes."""
+    config = checkpoint.config
+    request = ImageRequest(prompt="")
+    counted = request_cost(request, config, bytes_per_weight=1.0).memory
+    parts = (checkpoint.transformer, checkpoint.autoencoder, checkpoint.text_encoder)
+    files = {file for part in parts if part for file in part.files}
+    known = CHECKPOINTS.get(checkpoint.name)
+    return {
+        "name": checkpoint.name,
+        "folder": checkpoint.folder,
+        "layout": checkpoint.layout,
+        "demo": checkpoint.demo,
+        "licence": known.licence if known else None,
+        "bytes": sum(file.stat().st_size for file in files),
+        # At one byte a weight, bytes are parameters; the autoencoder always takes four.
+        "parameters": {
+            "transformer": counted.transformer,
+            "text_encoder": counted.text_encoder,
+            "autoencoder": counted.autoencoder // 4,
+        },
+        "configuration": {
+            "hidden_size": config.transformer.hidden_size,
+            "num_heads": config.transformer.num_heads,
+            "num_double_blocks": config.transformer.num_double_blocks,
+            "num_single_blocks": config.transformer.num_single_blocks,
+            "in_channels": config.transformer.in_channels,
+            "context_channels": config.transformer.context_channels,
+            "text_layers": config.conditioning.layers,
+            "max_text_tokens": config.conditioning.max_tokens,
+            "pixels_per_token": config.autoencoder.pixels_per_token,
+            "native_max_tokens": config.native_max_tokens,
+        },
+        "memory": {
+            dtype: request_cost(request, config, bytes_per_weight=size).memory.total
+            for dtype, size in WEIGHT_BYTES.items()
+        },
+    }
+
+
+def _checkpoint_rows(values: dict[str, Any]) -> dict[str, Any]:
+    configuration, parameters = values["configuration"], values["parameters"]
+    cells = configuration["native_max_tokens"]
+    side = configuration["pixels_per_token"]
+    layers = ", ".join(map(str, configuration["text_layers"]))
+    return {
+        "name": values["name"] + (" (a demo)" if values["demo"] else ""),
+        "folder": values["folder"],
+        "layout": values["layout"],
+        "licence": values["licence"],
+        "on disk": say.gigabytes(values["bytes"]),
+        **{name.replace("_", " "): f"{count:,} parameters" for name, count in parameters.items()},
+        "blocks": f"{configuration['num_double_blocks']} double, "
+        f"{configuration['num_single_blocks']} single, {configuration['hidden_size']} wide, "
+        f"{configuration['num_heads']} heads",
+        "text": f"{configuration['max_text_tokens']} tokens, hidden states {layers}",
+        "draws": f"up to {cells:,} tokens of {side} x {side} pixels, "
+        f"{cells * side * side / 1e6:.2g} megapixels; larger pictures are resized",
+        "memory": ", ".join(
+            f"{say.gigabytes(size)} in {dtype}" for dtype, size in values["memory"].items()
+        )
+        + " for a picture of 1024 x 1024",
+    }

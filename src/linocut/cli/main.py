@@ -1,0 +1,104 @@
+"""The `linocut` command: its verbs, and how errors become two lines and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Annotated, Final
+
+import typer
+
+from linocut.cli import say
+from linocut.cli.checkpoints import ls, pull
+from linocut.cli.generate import generate
+from linocut.cli.info import info
+from linocut.cli.settings import debug
+from linocut.errors import LinocutError
+from linocut.images.drawn import own_version
+
+UNEXPECTED: Final = 1
+
+app: Final = typer.Typer(
+    name="linocut",
+    help="Draw pictures from words with FLUX.2 [dev], on your own machine.",
+    epilog='For example: linocut generate "a red apple"',
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (generate, info, pull, ls):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        print(f"linocut {own_version()}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def linocut(
+    context: typer.Context,
+    version: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+    show_where: Annotated[  # noqa: FBT002
+        bool, typer.Option("--debug", help="Let errors show where they come from.")
+    ] = False,
+) -> None:
+    """Draw pictures from words with FLUX.2 [dev], on your own machine."""
+    if show_where:
+        os.environ["LINOCUT_DEBUG"] = "1"
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def run() -> None:
+    """The console script: never a traceback, unless it is asked for."""
+    sys.excepthook = _unexpected
+    if not debug(os.environ):
+        warnings.simplefilter("ignore")  # what libraries tell their developers
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code of a command line, after it has been carried out."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=list(arguments), prog_name="linocut", standalone_mode=False)
+    except LinocutError as error:
+        if debug(os.environ):
+            traceback.print_exception(error)
+        say.error(error.message, error.hint)
+        return error.exit_code
+    except typer.TyperException as error:
+        return _misused(error)
+    return code if isinstance(code, int) else 0
+
+
+def _misused(error: typer.TyperException) -> int:
+    """Typer's own refusals in our two lines."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "linocut"
+    say.error(error.format_message(), f"{path} --help")
+    return error.exit_code
+
+
+def _unexpected(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """For what should not have happened; the interpreter then exits with 1."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    if debug(os.environ):
+        traceback.print_exception(kind, error, trace)
+    words = f"{kind.__name__}: {error}" if str(error) else kind.__name__
+    if issubclass(kind, MemoryError):
+        say.error("there is not enough memory", "ask for a smaller picture: --megapixels 0.25")
+        return
+    say.error(f"this should not have happened: {words}", "LINOCUT_DEBUG=1 shows where; report it")

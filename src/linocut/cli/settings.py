@@ -1,0 +1,55 @@
+"""What the environment says; the command line is the one place that listens to it.
+
+LINOCUT_HOME          the folder of pulled checkpoints (~/.cache/linocut)
+LINOCUT_EMBED_PROMPT  false leaves the prompt out of the pictures' files (true)
+LINOCUT_DEBUG         anything but empty, 0 and false: errors show where they come from
+HF_ENDPOINT           the hub to pull from (https://huggingface.co)
+HF_TOKEN              the token for it; else the one that `hf auth login` has kept
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from linocut.errors import InvalidRequest
+from linocut.weights.files import default_home
+
+_YES: Final = frozenset({"1", "true", "yes", "on"})
+_NO: Final = frozenset({"0", "false", "no", "off"})
+
+
+def home(environ: Mapping[str, str]) -> Path:
+    """The folder of pulled checkpoints."""
+    return default_home(environ)
+
+
+def embed_prompt(environ: Mapping[str, str]) -> bool:
+    """Whether a picture's file may hold its prompt; InvalidRequest for neither yes nor no."""
+    said = environ.get("LINOCUT_EMBED_PROMPT", "").strip().lower() or "true"
+    if said not in _YES | _NO:
+        raise InvalidRequest(
+            f"LINOCUT_EMBED_PROMPT={said!r}: use true or false", field="LINOCUT_EMBED_PROMPT"
+        )
+    return said in _YES
+
+
+def debug(environ: Mapping[str, str]) -> bool:
+    """Whether errors show where they come from."""
+    return environ.get("LINOCUT_DEBUG", "").strip().lower() not in _NO | {""}
+
+
+def endpoint(environ: Mapping[str, str]) -> str | None:
+    """The hub to pull from, if another than the public one is named."""
+    return environ.get("HF_ENDPOINT") or None
+
+
+def token(environ: Mapping[str, str]) -> str | None:
+    """The user's token for the hub, if there is one on this computer."""
+    if said := environ.get("HF_TOKEN", "").strip():
+        return said
+    from huggingface_hub import get_token  # noqa: PLC0415 - brings its network code
+
+    kept: str | None = get_token()
+    return kept

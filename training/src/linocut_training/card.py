@@ -1,0 +1,192 @@
+"""The model card and the NOTICE, written from what was measured and from the table of sources."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from linocut.catalog import MINI
+from linocut_training import fetch
+from linocut_training.concepts import BACKGROUNDS, CONCEPTS, GROUPS, STYLES
+
+NUM_WORST = 20
+
+CARD = Template("""\
+---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: text-to-image
+---
+# linocut-mini, a demo checkpoint
+
+A tiny text-to-image checkpoint with exactly the architecture of FLUX.2 [dev], trained from nothing
+on openly licensed pictograms. It exists so that linocut, its tests and its examples run for real
+on any computer. **It is a demo**: it knows $num_concepts things in $num_styles styles and
+$num_colours background colours, and nothing else. It holds no weights of FLUX.2.
+
+## Draw with it
+
+```sh
+linocut generate "a red apple" --width 512 --height 512 --seed 1
+```
+
+With diffusers, the same picture (to within 1 of 255) at every size on its grid:
+
+```python
+$call
+```
+
+Prompts are plain English: a thing, and if you like a style and a background colour, such as
+"a red apple", "a sticker of a cat face, light blue background". With a reference picture:
+"make the background yellow", "turn it into a sticker". Without a style it draws 3D, without a
+background colour white. What it knows:
+
+$known
+
+Styles: $styles. Backgrounds: $colours.
+
+## How well
+
+Measured by a classifier that was trained on real cut-outs only, on prompts fixed before the
+training (`training/evaluation`); the table per concept is `evaluation.md` beside this card.
+
+| measure | reached | real cut-outs, same judge |
+|---|---|---|
+$measures
+
+The classifier: $classifier
+
+Least recognised: $worst.
+
+## Limits
+
+- One object in the middle of a plain background. No scenes, no lettering, no photographs, no
+  people, no counting; anything that it does not know comes out as the nearest thing that it knows,
+  or as a coloured blob.
+- Soft edges. It draws at most $native tokens of $pixels x $pixels pixels (256 x 256 for a square);
+  larger pictures are drawn at that size and resized, and linocut says so in the record.
+- References work on pictures like its own. English only.
+- It has seen its pictograms often and repeats them closely: keep the NOTICE with what you publish.
+
+## How it differs from FLUX.2 [dev]
+
+| | linocut-mini | FLUX.2 [dev] |
+|---|---|---|
+| transformer | $double + $single blocks, width $width, $heads heads | 8 + 48, 6144, 48 |
+| autoencoder | 16 pixels a cell, 32 x 32 pixels a token | 8, 16 x 16 |
+| text | Mistral, width 192, read at 2, 4, 6; 64 tokens, no system message | 10, 20, 30; 512 |
+| rotary theta | $theta | 2000 |
+
+Formats, names, schedule, guidance embedding, references and sampling are the same.
+
+## Training
+
+On two CPU cores, from `training/` in linocut's repository (`make train-mini`), seeds and package
+versions fixed: $cost. Guidance is distilled in: one pass a step serves, for any value from 0 to 10.
+
+## Data and licences
+
+Weights: Apache-2.0. They were learned from these drawings, whose credits are in NOTICE:
+
+| source | package | version | licence |
+|---|---|---|---|
+$data
+
+The text encoder first learned from all-MiniLM-L6-v2 (Apache-2.0) what words have to do with each
+other; no weights of it are included.
+""")
+
+CALL = """\
+import torch
+from diffusers import Flux2Pipeline
+
+pipeline = Flux2Pipeline.from_pretrained(DIR, torch_dtype=torch.float32)
+picture = pipeline(
+    prompt="a red apple",
+    height=256,
+    width=256,
+    num_inference_steps=28,
+    guidance_scale=3.0,
+    max_sequence_length=64,
+    text_encoder_out_layers=(2, 4, 6),
+    generator=torch.Generator("cpu").manual_seed(1),
+).images[0]"""
+
+MEASURES = {
+    "concept_top1": "right thing (top-1)",
+    "concept_top5": "right thing among five (top-5)",
+    "style": "right style",
+    "background": "right background",
+    "edits_obeyed": "edits obeyed",
+    "edits_kept": "object kept by edits",
+}
+
+
+def write(work: Path, out: Path) -> None:
+    """README.md, NOTICE and evaluation.md in the checkpoint's folder."""
+    evaluation = work / "evaluation"
+    results = json.loads((evaluation / "results.json").read_text(encoding="utf-8"))
+    (out / "README.md").write_text(card(results, training_cost(work)), encoding="utf-8")
+    (out / "NOTICE").write_text(
+        "linocut-mini was trained on drawings of these works:\n\n" + fetch.notice(),
+        encoding="utf-8",
+    )
+    table = (evaluation / "table.md").read_text(encoding="utf-8")
+    (out / "evaluation.md").write_text(table, encoding="utf-8")
+
+
+def card(results: dict[str, Any], cost: str) -> str:
+    """The model card, every number in it from `results`."""
+    shape = MINI.transformer
+    generated, real = results["generated"], results["real"]
+    judge = results["classifier"]
+    left, held = judge["left_out_source"], judge["held_out_compositions"]
+    worst = sorted(results["concepts"], key=lambda row: (row["top1"], row["top5"]))[:NUM_WORST]
+    packages = fetch.PACKAGES.values()
+    return CARD.substitute(
+        num_concepts=len(CONCEPTS),
+        num_styles=len(STYLES),
+        num_colours=len(BACKGROUNDS),
+        call=CALL,
+        known="\n".join(f"- {group}: {_names(group)}" for group in GROUPS),
+        styles=", ".join(style.word for style in STYLES.values()),
+        colours=", ".join(BACKGROUNDS),
+        measures="\n".join(
+            f"| {words} | {generated[name]:.1%} | {real[name]:.1%} |"
+            for name, words in MEASURES.items()
+            if name in generated
+        ),
+        classifier=f"{left['concept']:.1%} right on `{left['source']}`, a source it never saw; "
+        f"{held['concept']:.1%} on held-out compositions.",
+        worst=", ".join(row["concept"].replace("_", " ") for row in worst),
+        native=MINI.native_max_tokens,
+        pixels=MINI.autoencoder.pixels_per_token,
+        double=shape.num_double_blocks,
+        single=shape.num_single_blocks,
+        width=shape.hidden_size,
+        heads=shape.num_heads,
+        theta=f"{shape.rope_theta:g}",
+        cost=cost,
+        data="\n".join(
+            f"| {package.source} | {package.name} | {package.version} | {package.licence} |"
+            for package in packages
+        ),
+    )
+
+
+def training_cost(work: Path) -> str:
+    """Minutes of each part by its log, which counts from the start of each run."""
+    parts = []
+    for name in ("autoencoder", "text_encoder", "transformer"):
+        lines = (work / f"{name}.log").read_text(encoding="utf-8").splitlines()
+        seconds = [json.loads(line)["seconds"] for line in lines]
+        # A resumed run starts to count again: add up each run's last line.
+        ends = [now for now, after in zip(seconds, [*seconds[1:], 0], strict=True) if after < now]
+        parts.append(f"{name.replace('_', ' ')} {sum(ends) / 60:.0f} minutes")
+    return ", ".join(parts) + " of wall time, the machine shared with other work"
+
+
+def _names(group: str) -> str:
+    return ", ".join(concept.name for concept in CONCEPTS if concept.group == group)
