@@ -4,6 +4,7 @@ PYTHON ?= python3
 SEED   ?= 1
 WIDTH  ?= 512
 HEIGHT ?= 512
+TRAIN_DIR ?= build/train-mini
 
 BIN := .venv/bin
 LOG := .venv/install.log
@@ -60,7 +61,8 @@ docs: .venv/.dev ## Write docs/cli.md anew from the commands' own help
 	$(BIN)/typer linocut.cli.main utils docs --name linocut --output docs/cli.md
 
 train-mini: .venv/.dev ## Make the demo checkpoint anew, from fetching the drawings to the export [ARGS=...]
-	$(BIN)/python -m linocut_training $(ARGS)
+	$(BIN)/python -m linocut_training --work $(TRAIN_DIR) --card checkpoints/linocut-mini \
+	--out checkpoints/linocut-mini/src/linocut_mini/checkpoint $(ARGS)
 
 clean: ## Remove .venv, caches and build output; pictures stay
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -45,7 +45,7 @@ def warning(text: str, *, to: Console | None = None) -> None:
 
 def note(text: str, *, to: Console | None = None) -> None:
     """A line on standard error about how it goes."""
-    (to or console()).print(Text(printable(text), style="dim"))
+    (to or console()).print(Text(printable(text)))
 
 
 def path(value: Path) -> None:

@@ -143,11 +143,10 @@ class Engine:
 
     def draw(self, request: ImageRequest) -> Done:
         """The finished picture and what is known about it; for callers who want no progress."""
-        done = None
         for event in self.run(request):
-            done = event
-        assert isinstance(done, Done)
-        return done
+            if isinstance(event, Done):
+                return event
+        raise LinocutError("the run ended without a picture")
 
     def plan(self, request: ImageRequest) -> Plan:
         """How this checkpoint would draw the request. Raises DoesNotFit for a mode it has not."""

@@ -1,4 +1,7 @@
-"""Tokens and where they stand.     B batch   L tokens   C channels   A axes: time, row, column, word"""
+"""Tokens and where they stand.
+
+B batch   L tokens   C channels   A axes: time, row, column, word
+"""
 
 from __future__ import annotations
 

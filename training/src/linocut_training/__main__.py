@@ -1,4 +1,4 @@
-"""`python -m linocut_training --work DIR --out DIR`: from nothing to a checkpoint, resumable.
+"""`python -m linocut_training --work DIR --out DIR --card DIR`: from nothing to a checkpoint.
 
 Every stage leaves its result in the work folder and is skipped when that is there; the long ones
 also go on in the middle. Run the same command again after an interruption.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,54 +32,65 @@ from linocut_training.concepts import STYLES
 PROCESSES = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where things go: data and states, the checkpoint, and its model card with the NOTICE."""
+
+    work: Path
+    out: Path
+    card: Path
+
+
 def main() -> None:
     """Run every stage that has not run yet."""
     parser = argparse.ArgumentParser(prog="python -m linocut_training", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for data and states")
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
+    parser.add_argument("--card", type=Path, required=True, help="folder of its model card")
     parser.add_argument("--until", choices=[name for name, _ in STAGES], default=STAGES[-1][0])
     chosen = parser.parse_args()
-    chosen.work.mkdir(parents=True, exist_ok=True)
+    folders = Folders(chosen.work, chosen.out, chosen.card)
+    folders.work.mkdir(parents=True, exist_ok=True)
     for name, stage in STAGES:
         began = time.monotonic()
         print(f"{name}: started", flush=True)
-        stage(chosen.work, chosen.out)
+        stage(folders)
         print(f"{name}: done, {time.monotonic() - began:.0f} s", flush=True)
         if name == chosen.until:
             break
 
 
-def draw_data(work: Path, _out: Path) -> None:
+def draw_data(folders: Folders) -> None:
     """Fetch the packages and rasterise them, the object cut-outs and the variety."""
-    tarballs = fetch.fetch(work)
+    tarballs = fetch.fetch(folders.work)
     for missing in (
-        *rasterise.make_cutouts(tarballs, work),
-        *rasterise.make_variety(tarballs, work),
+        *rasterise.make_cutouts(tarballs, folders.work),
+        *rasterise.make_variety(tarballs, folders.work),
     ):
         print(f"  not drawn: {missing.source} {missing.name}: {missing.reason}", flush=True)
 
 
-def train_autoencoder(work: Path, _out: Path) -> None:
+def train_autoencoder(folders: Folders) -> None:
     """Pack the pictures into arrays and train on their crops."""
-    drawn = [work / "cutouts" / style.source for style in STYLES.values()]
-    autoencoder.pack(drawn, work / "objects.npy", side=384)
-    autoencoder.pack([work / "variety"], work / "variety.npy", side=256)
-    parallel.launch(autoencoder.train, work, autoencoder.Plan(), processes=PROCESSES)
+    drawn = [folders.work / "cutouts" / style.source for style in STYLES.values()]
+    autoencoder.pack(drawn, folders.work / "objects.npy", side=384)
+    autoencoder.pack([folders.work / "variety"], folders.work / "variety.npy", side=256)
+    parallel.launch(autoencoder.train, folders.work, autoencoder.Plan(), processes=PROCESSES)
 
 
-def train_text_encoder(work: Path, _out: Path) -> None:
+def train_text_encoder(folders: Folders) -> None:
     """Make the tokenizer and distil the text encoder."""
-    if not (work / "text_encoder.pt").exists():
+    if not (folders.work / "text_encoder.pt").exists():
         torch.set_num_threads(1)
-        text_encoder.train(work, text_encoder.Plan())
+        text_encoder.train(folders.work, text_encoder.Plan())
 
 
-def encode_views(work: Path, _out: Path) -> None:
+def encode_views(folders: Folders) -> None:
     """Latents of every view, on every grid."""
-    if all(views.latents_file(work, grid).exists() for grid in views.grids()):
+    if all(views.latents_file(folders.work, grid).exists() for grid in views.grids()):
         return
-    parallel.launch(_encode, work, processes=PROCESSES)
-    views.join(work, PROCESSES)
+    parallel.launch(_encode, folders.work, processes=PROCESSES)
+    views.join(folders.work, PROCESSES)
 
 
 def _encode(rank: int, processes: int, work: Path) -> None:
@@ -87,35 +99,35 @@ def _encode(rank: int, processes: int, work: Path) -> None:
     views.encode(rank, processes, work, model)
 
 
-def train_transformer(work: Path, _out: Path) -> None:
+def train_transformer(folders: Folders) -> None:
     """Both stages of the velocity network."""
-    parallel.launch(transformer.train, work, transformer.Plan(), processes=PROCESSES)
+    parallel.launch(transformer.train, folders.work, transformer.Plan(), processes=PROCESSES)
 
 
-def train_classifier(work: Path, _out: Path) -> None:
+def train_classifier(folders: Folders) -> None:
     """The judge of the evaluation, from real cut-outs alone."""
-    classifier.train(work)
+    classifier.train(folders.work)
 
 
-def write_checkpoint(work: Path, out: Path) -> None:
+def write_checkpoint(folders: Folders) -> None:
     """The averaged networks as a diffusers folder."""
-    network = transformer.averaged(work)
+    network = transformer.averaged(folders.work)
     export.export(
-        out,
+        folders.out,
         transformer=network.transformer,
         text_state=network.text_encoder.state_dict(),
-        autoencoder=autoencoder.trained(work),
-        tokenizer=work / "tokenizer",
+        autoencoder=autoencoder.trained(folders.work),
+        tokenizer=folders.work / "tokenizer",
     )
 
 
-def judge(work: Path, out: Path) -> None:
+def judge(folders: Folders) -> None:
     """The tables and sheets of the evaluation, and the model card that quotes them."""
-    evaluate.evaluate(out, work, work / "evaluation")
-    card.write(work, out)
+    evaluate.evaluate(folders.out, folders.work, folders.work / "evaluation")
+    card.write(folders.work, folders.card)
 
 
-Stage = Callable[[Path, Path], None]
+Stage = Callable[[Folders], None]
 STAGES: tuple[tuple[str, Stage], ...] = (
     ("data", draw_data),
     ("autoencoder", train_autoencoder),

@@ -124,17 +124,17 @@ MEASURES = {
 }
 
 
-def write(work: Path, out: Path) -> None:
-    """README.md, NOTICE and evaluation.md in the checkpoint's folder."""
+def write(work: Path, folder: Path) -> None:
+    """README.md, NOTICE and evaluation.md in `folder`."""
     evaluation = work / "evaluation"
     results = json.loads((evaluation / "results.json").read_text(encoding="utf-8"))
-    (out / "README.md").write_text(card(results, training_cost(work)), encoding="utf-8")
-    (out / "NOTICE").write_text(
+    (folder / "README.md").write_text(card(results, training_cost(work)), encoding="utf-8")
+    (folder / "NOTICE").write_text(
         "linocut-mini was trained on drawings of these works:\n\n" + fetch.notice(),
         encoding="utf-8",
     )
     table = (evaluation / "table.md").read_text(encoding="utf-8")
-    (out / "evaluation.md").write_text(table, encoding="utf-8")
+    (folder / "evaluation.md").write_text(table, encoding="utf-8")
 
 
 def card(results: dict[str, Any], cost: str) -> str:

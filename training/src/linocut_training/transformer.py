@@ -37,11 +37,12 @@ class Plan:
     """How long and how fast; defaults are the shipped checkpoint's.
 
     edit_share, other_share: batches with a reference picture, and batches off the square grid.
-    short_text: text rows in the first part of stage one, which leaves most padding out.
+    short_text, short_text_steps: at first only so many text rows, or the longest caption's, which
+    leaves most of the padding out.
     """
 
     steps: int = 850
-    guided_steps: int = 230
+    guided_steps: int = 170
     batch: int = 40
     muon_rate: float = 2e-3
     adam_rate: float = 1e-3
@@ -49,7 +50,7 @@ class Plan:
     edit_share: float = 0.16
     other_share: float = 0.25
     short_text: int = 12
-    short_text_until: float = 0.75
+    short_text_steps: int = 920
     seed: int = 0
     save_every: int = 50
 
@@ -277,7 +278,7 @@ def train(rank: int, processes: int, work: Path, plan: Plan) -> None:
             training.teacher = frozen_copy(training.network)
             training.average.copy_to(training.teacher)
         generator = torch.Generator().manual_seed((plan.seed * 1_000_003 + step) * 64 + rank)
-        length = plan.short_text if step < plan.steps * plan.short_text_until else tokens.full
+        length = plan.short_text if step < plan.short_text_steps else tokens.full
         loss, high = _loss(training, source.batch(step, rank), tokens, length, generator)
         loss.backward()
         parallel.average_gradients(training.network.parameters())

@@ -1,0 +1,168 @@
+"""`linocut info`: a picture's parameters, or a checkpoint's sizes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from linocut.catalog import DEV
+from linocut.cli.info import checkpoint_values
+from linocut.images.encode import FORMATS, Format, encode
+from linocut.images.metadata import Metadata, read_metadata
+from linocut.request import Picture
+from linocut.weights.files import open_checkpoint
+
+Run = Callable[..., Any]
+METADATA = Metadata(
+    prompt='a "red" apple\'s\n\x1b[31m leaf',
+    seed=4711,
+    width=64,
+    height=80,
+    drawn_width=64,
+    drawn_height=80,
+    num_inference_steps=28,
+    guidance=3.5,
+    prompt_strength=1.0,
+    references=0,
+    checkpoint="linocut-mini",
+    mode="exact",
+    demo=True,
+    software="linocut 0.1.0",
+)
+
+
+def drawn(path: Path, metadata: Metadata = METADATA, *, format: Format = "png") -> Path:
+    """A picture's file as `generate` leaves it."""
+    path.write_bytes(encode(Picture(64, 80, bytes(15360)), format=format, metadata=metadata))
+    return path
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_picture_says_how_it_was_made(linocut: Run, folder: Path, format: Format) -> None:
+    done = linocut("info", drawn(folder / "a", format=format))
+    assert done.code == 0
+    rows = dict(line.split(maxsplit=1) for line in done.lines)
+    assert rows["size"] == "64 x 80"
+    assert rows["prompt"] == 'a "red" apple\'s\\n\\x1b[31m leaf'
+    assert (rows["seed"], rows["guidance"], rows["checkpoint"]) == ("4711", "3.5", "linocut-mini")
+    assert rows["ai_generated"] == "yes"
+
+
+def test_json_has_the_exact_values(linocut: Run, folder: Path) -> None:
+    done = linocut("info", drawn(folder / "a.png"), "--json")
+    values = json.loads(done.out)
+    assert values["metadata"] == METADATA.to_json()
+    assert (values["width"], values["height"]) == (64, 80)
+
+
+def test_the_command_that_draws_it_again_is_told(linocut: Run, fake: Any, folder: Path) -> None:
+    plain = drawn(folder / "a.png", Metadata(**(values_of(METADATA) | {"prompt": "it's -- red"})))
+    rows = dict(line.split(maxsplit=1) for line in linocut("info", plain).lines)
+    command = shlex.split(rows["again"])
+    assert command[0] == "linocut"
+    assert linocut(command[1], "-o", "b.png", *command[2:]).code == 0
+    again = read_metadata((folder / "b.png").read_bytes())
+    assert again is not None
+    assert (again.prompt, again.seed, again.guidance) == ("it's -- red", 4711, 3.5)
+
+
+def values_of(metadata: Metadata) -> dict[str, Any]:
+    values = metadata.to_json()
+    del values["ai_generated"]
+    return values
+
+
+@pytest.mark.parametrize(
+    "other", [{"references": 1}, {"prompt": None}, {"checkpoint": "a-folder-of-mine"}]
+)
+def test_no_command_is_made_up_where_the_file_is_not_enough(
+    linocut: Run, folder: Path, other: dict[str, Any]
+) -> None:
+    path = drawn(folder / "a.png", Metadata(**(values_of(METADATA) | other)))
+    assert not any(line.startswith("again") for line in linocut("info", path).lines)
+
+
+def test_a_prompt_that_was_left_out_is_said_to_be(linocut: Run, folder: Path) -> None:
+    done = linocut("info", drawn(folder / "a.png", METADATA.without_prompt()))
+    assert any(
+        line.split(maxsplit=1) == ["prompt", "(left out of the file)"] for line in done.lines
+    )
+
+
+def test_a_picture_of_another_program_has_a_size_and_no_parameters(
+    linocut: Run, folder: Path
+) -> None:
+    Image.new("RGB", (30, 20)).save(folder / "a.jpg")
+    done = linocut("info", "a.jpg")
+    assert done.code == 0
+    assert "30 x 20" in done.lines[1]
+    assert "no metadata" in done.lines[2]
+    assert json.loads(linocut("info", "a.jpg", "--json").out)["metadata"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("missing", None, "there is no file, folder or checkpoint missing"),
+        ("a.txt", b"hello", "a.txt is no picture"),
+        ("a.safetensors", b"\0" * 64, "a.safetensors is no picture"),
+    ],
+)
+def test_what_is_no_picture_is_two_lines(
+    linocut: Run, name: str, data: bytes | None, message: str
+) -> None:
+    if data is not None:
+        Path(name).write_bytes(data)
+    done = linocut("info", name)
+    assert (done.code, done.out) == (3, b"")
+    assert done.err.startswith(f"error: {message}")
+    assert len(done.err.splitlines()) == 2
+
+
+def test_a_folder_that_is_no_checkpoint_is_told(linocut: Run, folder: Path) -> None:
+    done = linocut("info", folder)
+    assert (done.code, done.out) == (4, b"")
+    assert "is no checkpoint" in done.err
+
+
+def test_a_known_name_that_is_not_here_says_how_to_get_it(linocut: Run) -> None:
+    done = linocut("info", "flux-2-dev")
+    assert (done.code, done.out) == (4, b"")
+    assert "hint: linocut pull flux-2-dev" in done.err
+
+
+def test_a_checkpoint_says_what_it_is_and_needs(linocut: Run, tiny_folder: Path) -> None:
+    done = linocut("info", tiny_folder)
+    assert done.code == 0, done.err
+    text = done.out.decode()
+    for words in ("tiny", "diffusers", "2 double, 3 single, 64 wide, 2 heads", "in bfloat16",
+                  "24 tokens, hidden states 1, 2, 3"):  # fmt: skip
+        assert words in text
+
+
+def test_a_checkpoint_s_numbers_are_counted_and_not_guessed(tiny_folder: Path) -> None:
+    checkpoint = open_checkpoint(tiny_folder)
+    values = checkpoint_values(checkpoint)
+    stored = sum(tensor.size // 4 for tensor in checkpoint.transformer.tensors.values())
+    assert values["parameters"]["transformer"] == stored
+    assert values["bytes"] >= 4 * stored
+    assert values["memory"]["float32"] > values["memory"]["bfloat16"]
+    json.dumps(values, default=str)
+
+
+def test_dev_s_numbers_are_the_published_ones(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = open_checkpoint(tiny_folder)
+    fields = {name: getattr(tiny, name) for name in type(tiny).__dataclass_fields__}
+    dev = type(tiny)(**(fields | {"config": DEV, "name": "flux-2-dev"}))
+    values = checkpoint_values(dev)
+    assert values["parameters"]["transformer"] == 32_223_281_152
+    assert values["licence"] == "FLUX Non-Commercial License"
+    assert values["memory"]["bfloat16"] > 100e9

@@ -1,0 +1,49 @@
+"""The environment as the command line reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from linocut.cli import settings
+from linocut.errors import InvalidRequest
+
+
+def test_the_home_is_named_or_the_usual_one() -> None:
+    assert settings.home({"LINOCUT_HOME": "/data"}) == Path("/data")
+    assert settings.home({}) == Path("~/.cache/linocut").expanduser()
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [(None, True), ("", True), ("true", True), ("1", True), ("False", False), (" no ", False)],
+)
+def test_the_prompt_is_kept_unless_it_is_told_otherwise(said: str | None, kept: bool) -> None:
+    environ = {} if said is None else {"LINOCUT_EMBED_PROMPT": said}
+    assert settings.embed_prompt(environ) is kept
+
+
+def test_a_word_that_is_neither_yes_nor_no_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="use true or false"):
+        settings.embed_prompt({"LINOCUT_EMBED_PROMPT": "maybe"})
+
+
+@pytest.mark.parametrize(("said", "on"), [("", False), ("0", False), ("1", True), ("all", True)])
+def test_debugging_is_switched_on_by_anything_but_no(said: str, on: bool) -> None:
+    assert settings.debug({"LINOCUT_DEBUG": said}) is on
+    assert settings.debug({}) is False
+
+
+def test_the_hub_is_the_public_one_unless_named() -> None:
+    assert settings.endpoint({}) is None
+    assert settings.endpoint({"HF_ENDPOINT": "http://127.0.0.1:1"}) == "http://127.0.0.1:1"
+
+
+def test_the_token_is_the_environment_s_before_the_kept_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "kept")
+    assert settings.token({"HF_TOKEN": "said"}) == "said"
+    assert settings.token({"HF_TOKEN": " "}) == "kept"
+    assert settings.token({}) == "kept"

@@ -1,0 +1,184 @@
+"""What a stranger meets first: the public names, the README's commands and its five lines."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import pytest
+import typer
+from PIL import Image
+
+import linocut
+from linocut import errors
+from linocut.cli.main import app
+
+ROOT: Final = Path(__file__).parents[1]
+README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES: Final = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda path: path.as_posix()
+)
+HEAVY: Final = ("torch", "transformers", "safetensors", "huggingface_hub", "PIL", "typer", "numpy")
+
+
+def child(
+    *arguments: str, folder: Path = ROOT, timeout: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """A Python process of its own, its output as text."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands(first: str) -> list[list[str]]:
+    """The README's commands that start with a word, split as a shell splits them."""
+    lines = [line[2:] for block in blocks("console") for line in block.splitlines()]
+    return [words[1:] for words in map(shlex.split, lines) if words[0] == first]
+
+
+def test_every_public_name_is_there() -> None:
+    assert {name: hasattr(linocut, name) for name in linocut.__all__} == dict.fromkeys(
+        linocut.__all__, True
+    )
+
+
+def test_nothing_else_is_public() -> None:
+    names = {name for name in vars(linocut) if not name.startswith("_")}
+    own = {name for name in names if getattr(vars(linocut)[name], "__name__", "")[:8] != "linocut."}
+    assert own - {"annotations", "importlib", "TYPE_CHECKING", "Any", "Final"} <= set(
+        linocut.__all__
+    )
+
+
+def test_public_names_are_few_and_sorted() -> None:
+    assert len(linocut.__all__) <= 20
+    assert linocut.__all__ == sorted(linocut.__all__)
+    assert set(linocut.__all__) <= set(dir(linocut))
+
+
+def test_every_error_is_public() -> None:
+    tree = {
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.LinocutError)
+    }
+    assert tree <= set(linocut.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Motor'"):
+        linocut.Motor  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["", "ImageRequest", "Picture", "LinocutError", "Done"])
+def test_importing_the_vocabulary_imports_nothing_heavy(name: str) -> None:
+    code = f"import sys, linocut; {name and 'linocut.' + name}\nprint(*sys.modules)"
+    done = child("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert not set(done.stdout.split()) & set(HEAVY)
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom linocut.cli.main import app\n"
+        "shown = CliRunner().invoke(app, ['--help'])\n"
+        "assert shown.exit_code == 0, shown.output\nprint(*sys.modules)"
+    )
+    done = child("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert not set(done.stdout.split()) & {"torch", "transformers"}
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = child("-m", "linocut", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "generate" in done.stdout
+
+
+def test_the_five_lines_of_the_readme_draw(tmp_path: Path) -> None:
+    (code,) = blocks("python")
+    assert len([line for line in code.splitlines() if line]) == 5
+    done = child("-c", code, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "apple.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (512, 512)
+
+
+def test_the_readme_shows_commands_of_two_kinds_only() -> None:
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    assert lines
+    assert all(line.startswith(("$ make ", "$ linocut ")) for line in lines)
+
+
+@pytest.mark.parametrize("arguments", commands("make"), ids=shlex.join)
+def test_a_make_command_of_the_readme_is_known(arguments: list[str]) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arguments", commands("linocut"), ids=shlex.join)
+def test_a_linocut_command_of_the_readme_parses(arguments: list[str]) -> None:
+    known = typer.main.get_group(app).commands
+    assert arguments[0] in known
+    known[arguments[0]].make_context(arguments[0], arguments[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    inside = [link.split("#")[0] for link in links if not link.startswith(("http", "#"))]
+    assert [link for link in inside if not (page.parent / link).exists()] == []
+
+
+def test_the_list_of_decisions_is_complete() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = re.findall(r"\]\((\d{4}-[^)]+)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert listed == sorted(path.name for path in folder.glob("[0-9]*.md"))
+
+
+def test_the_page_of_commands_names_every_option() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    for name, command in typer.main.get_group(app).commands.items():
+        assert f"`linocut {name}`" in page, "run `make docs`"
+        options = [option for parameter in command.params for option in parameter.opts]
+        wanted = {option for option in options if option.startswith("-")} - {"--help"}
+        assert not [option for option in wanted if option not in page], "run `make docs`"
+
+
+def test_every_setting_has_its_line() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")]
+    read = {name for text in sources for name in re.findall(r"\bLINOCUT_[A-Z_]+", text)}
+    assert {f"`{name}`" for name in read} == set(re.findall(r"`LINOCUT_[A-Z_]+`", page))
+
+
+def test_every_dependency_is_argued_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = (ROOT / "docs" / "decisions" / "0002-dependencies.md").read_text(encoding="utf-8")
+    extras = project["optional-dependencies"].values()
+    wanted = {
+        re.split(r"[<>=\[; ]", line)[0]
+        for group in (project["dependencies"], *extras)
+        for line in group
+    }
+    assert [name for name in sorted(wanted) if f"`{name}`" not in page] == []

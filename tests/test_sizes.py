@@ -1,0 +1,86 @@
+"""How large a picture is asked for, and how large it is drawn: arithmetic, for every size."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linocut.errors import InvalidRequest
+from linocut.request import ImageRequest
+from linocut.sizes import ASPECT_RATIOS, MEGAPIXELS, drawn_size, size_of
+
+SIDES = st.integers(4, 128).map(lambda n: 16 * n)
+
+
+@pytest.mark.parametrize("megapixels", MEGAPIXELS)
+@pytest.mark.parametrize("ratio", ASPECT_RATIOS)
+def test_every_size_of_the_table_can_be_asked_for(ratio: str, megapixels: str) -> None:
+    width, height = size_of(ratio, megapixels)
+    assert ImageRequest(prompt="", width=width, height=height)
+    across, down = map(int, ratio.split(":"))
+    assert width / height == pytest.approx(across / down, rel=0.05)
+    assert width * height / 1024**2 == pytest.approx(float(megapixels), rel=0.08)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "turned"), [(r, ":".join(r.split(":")[::-1])) for r in ASPECT_RATIOS]
+)
+def test_a_turned_ratio_gives_the_turned_size(ratio: str, turned: str) -> None:
+    assert ASPECT_RATIOS[turned] == ASPECT_RATIOS[ratio][::-1]
+
+
+def test_what_is_not_in_the_table_is_told_what_is() -> None:
+    with pytest.raises(InvalidRequest, match="1:1, 16:9") as caught:
+        size_of("7:5", "1")
+    assert caught.value.field == "aspect_ratio"
+    with pytest.raises(InvalidRequest, match=r"1, 0\.25") as caught:
+        size_of("1:1", "2")
+    assert caught.value.field == "megapixels"
+
+
+@given(SIDES, SIDES)
+def test_dev_draws_what_is_asked_for(width: int, height: int) -> None:
+    assert drawn_size(width, height, pixels_per_token=16, native_max_tokens=16384) == (
+        width,
+        height,
+    )
+
+
+@given(SIDES, SIDES, st.sampled_from((16, 32)), st.sampled_from((16, 64, 100, 256)))
+def test_a_drawn_size_lies_on_the_grid_and_within_the_tokens(
+    width: int, height: int, side: int, most: int
+) -> None:
+    drawn = drawn_size(width, height, pixels_per_token=side, native_max_tokens=most)
+    assert drawn[0] % side == drawn[1] % side == 0
+    assert 1 <= drawn[0] // side * (drawn[1] // side) <= most
+
+
+@given(SIDES, SIDES)
+def test_turning_the_request_turns_what_is_drawn(width: int, height: int) -> None:
+    across = drawn_size(width, height, pixels_per_token=32, native_max_tokens=64)
+    down = drawn_size(height, width, pixels_per_token=32, native_max_tokens=64)
+    assert across == down[::-1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "drawn"),
+    [
+        ((256, 256), (256, 256)),
+        ((512, 512), (256, 256)),
+        ((1024, 1024), (256, 256)),
+        ((128, 128), (128, 128)),
+        ((2048, 1024), (320, 160)),
+    ],
+)
+def test_what_the_mini_draws(asked: tuple[int, int], drawn: tuple[int, int]) -> None:
+    assert drawn_size(*asked, pixels_per_token=32, native_max_tokens=64) == drawn
+
+
+@pytest.mark.parametrize("ratio", ASPECT_RATIOS)
+def test_the_mini_crops_little_off_the_sizes_of_the_table(ratio: str) -> None:
+    width, height = ASPECT_RATIOS[ratio]
+    across, down = drawn_size(width, height, pixels_per_token=32, native_max_tokens=64)
+    kept = min(across * height / (down * width), down * width / (across * height))
+    assert kept >= 0.9
+    assert across * down >= 0.75 * 256 * 256
