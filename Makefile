@@ -61,6 +61,7 @@ docs: .venv/.dev ## Write docs/cli.md anew from the commands' own help
 	$(BIN)/typer linocut.cli.main utils docs --name linocut --output docs/cli.md
 
 train-mini: .venv/.dev ## Make the demo checkpoint anew, from fetching the drawings to the export [ARGS=...]
+	$(BIN)/pip install --quiet -e './training[teacher]'
 	$(BIN)/python -m linocut_training --work $(TRAIN_DIR) --card checkpoints/linocut-mini \
 	--out checkpoints/linocut-mini/src/linocut_mini/checkpoint $(ARGS)
 

