@@ -47,7 +47,7 @@ check: .venv/.dev ## Format, lint, types, import order, house rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q tests/test_house.py
 
 bench: .venv/.dev ## Time linocut beside diffusers on the demo checkpoint [ARGS=...]
@@ -65,8 +65,8 @@ train-mini: .venv/.dev ## Make the demo checkpoint anew, from fetching the drawi
 	$(BIN)/python -m linocut_training --work $(TRAIN_DIR) --card checkpoints/linocut-mini \
 	--out checkpoints/linocut-mini/src/linocut_mini/checkpoint $(ARGS)
 
-clean: ## Remove .venv, caches and build output; pictures stay
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## Remove .venv and caches; pictures, and a training's work in build, stay
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The order of the stages matters: PyTorch first, so that a CPU build is taken where one is offered.

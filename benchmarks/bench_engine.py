@@ -31,7 +31,6 @@ from linocut.engine.placement import DTYPES
 from linocut.events import Done, Step
 from linocut.request import MAX_PIXELS
 
-DISTRIBUTIONS: Final = ("torch", "diffusers", "transformers")
 FLOOR_RUNS: Final = 5
 TIMED: Final = ("picture", "step")
 PROMPT: Final = "{} red apples, blue background"
@@ -101,17 +100,18 @@ def floor(products: tuple[Product, ...], dtype: torch.dtype) -> float:
     return min(seconds)
 
 
-def on_grid(engine: Engine, native: int, width: int, height: int) -> Iterator[str]:
-    """The grids that a request of this size can be drawn on, the engine set to each in turn.
+def on_grid(engine: Engine, native: int, request: ImageRequest) -> Iterator[str]:
+    """The grids that a request can be drawn on, the engine set to each in turn.
 
     "native": as the checkpoint draws it. "whole": a token for every cell, where the checkpoint by
     itself would draw fewer; the picture is worse, its speed is that of a larger checkpoint.
     """
     p = engine.checkpoint.config.autoencoder.pixels_per_token
     engine.checkpoint = _limited(engine, native)
-    plan = engine.plan(ImageRequest(prompt="", width=width, height=height))
+    plan = engine.plan(request)
     yield "native"
-    if (plan.width, plan.height) != (width, height) and not (width % p or height % p):
+    asked = request.width, request.height
+    if (plan.width, plan.height) != asked and not any(side % p for side in asked):
         engine.checkpoint = _limited(engine, MAX_PIXELS // p**2)
         yield "whole"
 
@@ -173,30 +173,29 @@ def cases(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             pipe = Flux2Pipeline.from_pretrained(folder, torch_dtype=kind)
             pipe.set_progress_bar_config(disable=True)
             for width, height in args.sizes:
-                for grid in on_grid(engine, native, width, height):
-                    request = ImageRequest(
-                        prompt=PROMPT.format(0), width=width, height=height,
-                        num_inference_steps=args.steps, mode=engine.placement.default_mode,
-                    )  # fmt: skip
+                request = ImageRequest(
+                    prompt=PROMPT.format(0), width=width, height=height,
+                    num_inference_steps=args.steps, mode=engine.placement.default_mode,
+                )  # fmt: skip
+                for grid in on_grid(engine, native, request):
                     row = measure(engine, pipe, request, islice(numbers, args.pairs))
                     yield {"size": [width, height], "grid": grid, "dtype": dtype, **row}
 
 
 HEADER: Final = (
     f"{'size':>9} {'drawn':>9} {'dtype':>8} | {'s/picture':>9} {'diffusers':>9} "
-    f"{'ratio (least-most)':>17} | {'s/step':>9} {'diffusers':>9} {'ratio':>17} {'floor':>9}"
+    f"{'ratio':<18} | {'s/step':>9} {'diffusers':>9} {'ratio':<18} {'floor':>9}"
 )
 
 
 def line(row: dict[str, Any]) -> str:
     """A case for people: medians."""
     ours, theirs, ratio = row["linocut"], row["diffusers"], row["ratio"]
-    size, drawn = ("x".join(map(str, row[key])) for key in ("size", "drawn"))
-    per = {
-        what: f"{ours[what]['median']:9.4f} {theirs[what]['median']:9.4f} "
-        f"{ratio[what]['median']:5.2f} ({ratio[what]['least']:.2f}-{ratio[what]['most']:.2f})"
-        for what in TIMED
-    }
+    size, drawn, per = "x".join(map(str, row["size"])), "x".join(map(str, row["drawn"])), {}
+    for what in TIMED:
+        spread = ratio[what]
+        times = f"{spread['median']:.2f} ({spread['least']:.2f}-{spread['most']:.2f})"
+        per[what] = f"{ours[what]['median']:9.4f} {theirs[what]['median']:9.4f} {times:<18}"
     return (
         f"{size:>9} {drawn:>9} {row['dtype']:>8} | {per['picture']} | {per['step']} "
         f"{row['floor_step']:9.4f}"
@@ -236,13 +235,13 @@ def main() -> None:
         "processor": processor(),
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in DISTRIBUTIONS},
+        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
     print(f"{about['processor']}, {about['threads']} threads, {args.steps} steps\n{HEADER}")
     rows = []
     for row in cases(args):
-        rows.append(row)
         print(line(row), flush=True)
+        rows.append(row)
     print(json.dumps(about | {"cases": rows}), flush=True)
 
 

@@ -147,10 +147,9 @@ def request_cost(
     Nothing counts as remembered from earlier requests; what occurs twice in this one is encoded
     once, as the engine does. Previews are not counted: the clock decides how many there are.
     """
-    p, most = model.autoencoder.pixels_per_token, model.native_max_tokens
-    width, height = drawn_size(
-        request.width, request.height, pixels_per_token=p, native_max_tokens=most
-    )
+    p, size = model.autoencoder.pixels_per_token, (request.width, request.height)
+    most = model.native_max_tokens
+    width, height = drawn_size(*size, pixels_per_token=p, native_max_tokens=most)
     references = [prepared(picture, request, model) for picture in request.references]
     lengths = Lengths(
         text=model.conditioning.max_tokens,
@@ -346,7 +345,7 @@ def _encoder(config: AutoencoderConfig, cells: int) -> Iterator[Work]:
             cells //= 4
             yield _convolution(inputs, inputs, cells)
         for block in range(config.layers_per_block):
-            yield from _residual(width if block else inputs, width, cells)
+            yield from _residual(inputs, width, cells, is_first=not block)
         inputs = width
     yield from _middle(config, inputs, cells)
     yield from (_norm(inputs), _convolution(inputs, moments, cells))
@@ -363,10 +362,11 @@ def _decoder(config: AutoencoderConfig, pixels: int) -> Iterator[Work]:
     yield from _middle(config, inputs, cells)
     for level, width in reversed(tuple(enumerate(widths))):
         for block in range(config.layers_per_block + 1):
-            yield from _residual(width if block else inputs, width, cells)
+            yield from _residual(inputs, width, cells, is_first=not block)
         if level:
             cells *= 4
             yield _convolution(width, width, cells)
+            yield Work(0, 0, (13 * width + inputs) * cells // 4)  # the smaller ones are held, too
         inputs = width
     yield from (_norm(inputs), _convolution(inputs, 3, cells))
 
@@ -380,14 +380,15 @@ def _middle(config: AutoencoderConfig, width: int, cells: int) -> Iterator[Work]
     yield from _residual(width, width, cells)
 
 
-def _residual(inputs: int, outputs: int, cells: int) -> Iterator[Work]:
+def _residual(level: int, outputs: int, cells: int, *, is_first: bool = True) -> Iterator[Work]:
+    """A block of a level that was entered with `level` channels, which are held throughout."""
+    inputs, held = (level, 0) if is_first else (outputs, level)
     yield from (_norm(inputs), _norm(outputs))
     yield from (_convolution(inputs, outputs, cells), _convolution(outputs, outputs, cells))
     if inputs != outputs:
         yield _convolution(inputs, outputs, cells, side=1)
-    # In the first convolution, or in the second: what came in, what it reads, its kernel's own
-    # copy of that, and what comes out.
-    yield Work(0, 0, max(3 * inputs + outputs, inputs + 4 * outputs) * cells)
+    # In either convolution: what came in, what it reads, its kernel's copy of that, what comes out.
+    yield Work(0, 0, (held + max(3 * inputs + outputs, inputs + 4 * outputs)) * cells)
 
 
 def _convolution(inputs: int, outputs: int, cells: int, side: int = 3) -> Work:

@@ -164,9 +164,9 @@ def test_previews_come_at_most_once_a_second(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = replace(REQUEST, preview=True, num_inference_steps=20)
-    monkeypatch.setattr(module, "time", Clock(0.1))  # a step looks twice, a preview once more
+    monkeypatch.setattr(module, "time", Clock(0.125))  # a step looks twice, a preview once more
     found = [preview.i for preview in previews(engine, request)]
-    assert found == [5, 10, 15]
+    assert found == [5, 9, 13, 17]
     monkeypatch.setattr(module, "time", Clock(0.01))
     assert previews(engine, request) == []
 
@@ -191,21 +191,10 @@ def test_a_preview_has_at_most_256_pixels_a_side(
 
 @pytest.mark.usefixtures("always")
 def test_a_preview_is_where_the_drawing_is_heading(engine: Engine) -> None:
-    """The last preview of many steps is nearly the picture; the first is not."""
-    request = replace(REQUEST, preview=True, num_inference_steps=30)
-    events = list(engine.run(request))
-    first, *_, last = (event.picture for event in events if isinstance(event, Preview))
-    done = events[-1]
-    assert isinstance(done, Done)
-
-    def distance(picture: Any) -> float:
-        pair = (
-            torch.frombuffer(bytearray(p.rgb), dtype=torch.uint8) for p in (picture, done.picture)
-        )
-        one, other = (pixels.float() for pixels in pair)
-        return float((one - other).abs().mean())
-
-    assert distance(last) < 0.5 * distance(first)
+    """After the first of many steps, that is the picture of a single step."""
+    shown = previews(engine, replace(REQUEST, preview=True))[0].picture
+    picture = engine.draw(replace(REQUEST, num_inference_steps=1)).picture
+    assert max(abs(a - b) for a, b in zip(shown.rgb, picture.rgb, strict=True)) <= 1
 
 
 def test_a_request_beyond_the_checkpoints_size_is_drawn_smaller_and_resized(

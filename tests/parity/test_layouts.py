@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
+from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -89,21 +90,34 @@ def same_weights(found: nn.Module, expected: nn.Module) -> None:
         assert torch.equal(tensor, theirs[name]), name
 
 
-@pytest.mark.parametrize(
-    ("kind", "file", "part"),
-    [
-        (Flux2Transformer2DModel, "flux2-dev.safetensors", "transformer"),
-        (AutoencoderKLFlux2, "ae.safetensors", "vae"),
-    ],
-)
-def test_diffusers_own_converter_reads_our_single_files(
-    kind: Any, file: str, part: str, single_files: Path, tiny_folder: Path
+def test_diffusers_own_converter_reads_our_transformer_file(
+    single_files: Path, tiny_folder: Path
 ) -> None:
     """Names and forms of the single files, judged by somebody else's code."""
-    theirs = kind.from_single_file(
-        str(single_files / file), config=str(tiny_folder), subfolder=part, local_files_only=True
+    theirs = Flux2Transformer2DModel.from_single_file(
+        str(single_files / "flux2-dev.safetensors"),
+        config=str(tiny_folder),
+        subfolder="transformer",
+        local_files_only=True,
     )
-    same_weights(theirs, kind.from_pretrained(tiny_folder / part))
+    same_weights(theirs, Flux2Transformer2DModel.from_pretrained(tiny_folder / "transformer"))
+
+
+def test_diffusers_own_converter_reads_our_autoencoder_file(
+    single_files: Path, tiny_folder: Path
+) -> None:
+    """Theirs knows the older autoencoders, which have these names but for three."""
+    theirs = AutoencoderKLFlux2.from_pretrained(tiny_folder / "vae")
+    ours = load_file(single_files / "ae.safetensors")
+    older = {
+        re.sub(r"^(en|de)coder\.(?=(post_)?quant_conv)", "", name): ours[name] for name in ours
+    }
+    converted = convert_ldm_vae_checkpoint(older, theirs.config)
+    expected = theirs.state_dict()
+    statistics = {name for name in expected if name.startswith("bn.")}
+    assert set(converted) | statistics == set(expected)
+    for name, tensor in expected.items():
+        assert torch.equal(ours[name] if name in statistics else converted[name], tensor), name
 
 
 def test_both_layouts_draw_the_same_bytes(single_files: Path, engine: Engine) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import Flux2Pipeline
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
+from transformers import Mistral3ForConditionalGeneration, PreTrainedTokenizerFast
 
 from linocut.engine.engine import tokenizer_of
 from linocut.prompt.encode import encode
@@ -18,15 +19,16 @@ from linocut.weights.files import open_checkpoint
 from linocut.weights.load import load_text_encoder
 
 EXACT = 1e-5
+BF16 = 1e-2
 LAYERS = (1, 2, 3)
 EXCERPT = Path(__file__).parents[1] / "prompt" / "data" / "tekken_excerpt.json"
 LONG = "a long and winding prompt that does not fit"
 
 
-def our_context(folder: Path, prompt: str) -> Tensor:
+def our_context(folder: Path, prompt: str, dtype: torch.dtype = torch.float32) -> Tensor:
     """The context as the engine makes it from a checkpoint's files."""
     checkpoint = open_checkpoint(folder)
-    encoder = load_text_encoder(checkpoint, device="cpu", dtype=torch.float32)
+    encoder = load_text_encoder(checkpoint, device="cpu", dtype=dtype)
     tokenizer = tokenizer_of(checkpoint)
     zero = encoder.pads_are_zero(tokenizer.pad_token_id)
     return encode(encoder, tokenizer.ids(prompt), tokenizer, pads_are_zero=zero)
@@ -73,6 +75,23 @@ def test_the_comparison_would_see_the_wrong_layers(
         "a red apple", max_sequence_length=small.max_tokens, text_encoder_out_layers=(1, 2, 4)
     )
     assert small.relative_error(our_context(folder, "a red apple"), wrong) > 1000 * EXACT
+
+
+def test_in_bf16_the_context_is_theirs(case: tuple[Any, Path], small: SimpleNamespace) -> None:
+    _, folder = case
+    theirs = Mistral3ForConditionalGeneration.from_pretrained(
+        folder / "text_encoder", dtype=torch.bfloat16, attn_implementation="sdpa"
+    )
+    expected = Flux2Pipeline._get_mistral_3_small_prompt_embeds(
+        theirs.eval(),
+        case[0].tokenizer,
+        "a red apple",
+        max_sequence_length=small.max_tokens,
+        hidden_states_layers=LAYERS,
+    )
+    found = our_context(folder, "a red apple", torch.bfloat16)
+    assert found.dtype == expected.dtype == torch.bfloat16
+    assert small.relative_error(found, expected.float()) <= BF16
 
 
 @pytest.mark.parametrize("prompt", ["a red apple", "[IMG]一只红苹果在木桌上 🍎", " apple" * 490])

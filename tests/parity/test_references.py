@@ -48,7 +48,7 @@ def test_a_reference_of_at_most_a_megapixel_is_cropped_as_theirs(
     assert torch.allclose(ours(picture, count), their_pixels(picture), atol=3e-7, rtol=0)
 
 
-@pytest.mark.parametrize("size", [(1024, 1024), (1025, 1024), (2024, 2024), (2600, 411)])
+@pytest.mark.parametrize("size", [(1025, 1024), (1500, 1300), (2600, 411)])
 def test_one_of_several_large_references_is_shrunk_as_theirs(
     size: tuple[int, int], small: SimpleNamespace
 ) -> None:

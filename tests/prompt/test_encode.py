@@ -68,6 +68,22 @@ def test_padding_is_run_only_where_it_is_seen(
     assert lengths(encoder, PROMPT, zero=zero, left=left) == [length]
 
 
+@pytest.mark.parametrize(("zero", "first", "last"), [(True, 7, 11), (False, 0, 11)])
+def test_a_word_keeps_the_position_that_padding_gives_it(
+    zero: bool, first: int, last: int, encoder: TextEncoder
+) -> None:
+    """In fp32 only distances matter; in bf16 the angles of position 511 are rounded otherwise."""
+    seen: list[Tensor] = []
+
+    def note(_module: object, _inputs: object, given: dict[str, Tensor]) -> None:
+        seen.append(given["position_ids"])
+
+    hook = encoder.model.register_forward_pre_hook(note, with_kwargs=True)
+    encode(encoder, PROMPT, tokenizer(), pads_are_zero=zero)
+    hook.remove()
+    assert [at.tolist() for at in seen] == [[list(range(first, last + 1))]]
+
+
 def test_padding_on_the_right_sees_the_words_before_it(encoder: TextEncoder) -> None:
     context = encode(encoder, PROMPT, tokenizer(pads_left=False), pads_are_zero=True)
     assert context[:, 5:].any(-1).all()

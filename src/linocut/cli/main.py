@@ -21,6 +21,9 @@ from linocut.errors import LinocutError
 from linocut.images.drawn import own_version
 
 UNEXPECTED: Final = 1
+ENGINE_MODULES: Final = frozenset(
+    {"huggingface_hub", "jinja2", "numpy", "safetensors", "tokenizers", "torch", "transformers"}
+)
 
 app: Final = typer.Typer(
     name="linocut",
@@ -76,6 +79,14 @@ def main(arguments: Sequence[str]) -> int:
             traceback.print_exception(error)
         say.error(error.message, error.hint)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if error.name not in ENGINE_MODULES:
+            raise
+        say.error(
+            f"the engine is not installed: there is no module {error.name}",
+            "pip install 'linocut[engine,mini]'",
+        )
+        return UNEXPECTED
     except typer.TyperException as error:
         return _misused(error)
     return code if isinstance(code, int) else 0

@@ -44,10 +44,10 @@ def _enter(
     os.nice(5)
     address = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=processes)
-    try:
-        worker(rank, processes, *args)
-    finally:
-        dist.destroy_process_group()
+    worker(rank, processes, *args)
+    # Only after success: the others would fail at once of a group that is left in good order, and
+    # the caller would hear their complaint instead of the cause.
+    dist.destroy_process_group()
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

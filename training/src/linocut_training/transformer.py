@@ -30,6 +30,7 @@ from linocut_training.text_encoder import context, new_encoder, token_ids
 
 EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
 REFERENCE_TIME = 10
+STAGE_TWO_SHARE = 0.4  # of the learning rates, where stage two begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +38,12 @@ class Plan:
     """How long and how fast; defaults are the shipped checkpoint's.
 
     edit_share, other_share: batches with a reference picture, and batches off the square grid.
-    short_text, short_text_steps: at first only so many text rows, or the longest caption's, which
-    leaves most of the padding out.
+    short_text: text rows of most steps, or the longest caption's: it leaves most of the padding
+    out. full_text_every: a step in so many has all rows, as drawing has.
     """
 
-    steps: int = 850
-    guided_steps: int = 170
+    steps: int = 950
+    guided_steps: int = 75
     batch: int = 40
     muon_rate: float = 2e-3
     adam_rate: float = 1e-3
@@ -50,7 +51,7 @@ class Plan:
     edit_share: float = 0.16
     other_share: float = 0.25
     short_text: int = 12
-    short_text_steps: int = 920
+    full_text_every: int = 8
     seed: int = 0
     save_every: int = 50
 
@@ -262,8 +263,8 @@ def rate_share(step: int, plan: Plan) -> float:
     """Share of the learning rates at a step: stage two goes on from where stage one ended."""
     if step < plan.steps:
         done = step / plan.steps
-        return max(0.25, rate_at(done, decay_from=0.5)) if done > 0.5 else rate_at(done)
-    return 0.25 * (1 - (step - plan.steps) / plan.guided_steps)
+        return max(STAGE_TWO_SHARE, rate_at(done, decay_from=0.5)) if done > 0.5 else rate_at(done)
+    return STAGE_TWO_SHARE * (1 - (step - plan.steps) / plan.guided_steps)
 
 
 def train(rank: int, processes: int, work: Path, plan: Plan) -> None:
@@ -278,7 +279,7 @@ def train(rank: int, processes: int, work: Path, plan: Plan) -> None:
             training.teacher = frozen_copy(training.network)
             training.average.copy_to(training.teacher)
         generator = torch.Generator().manual_seed((plan.seed * 1_000_003 + step) * 64 + rank)
-        length = plan.short_text if step < plan.short_text_steps else tokens.full
+        length = plan.short_text if step % plan.full_text_every else tokens.full
         loss, high = _loss(training, source.batch(step, rank), tokens, length, generator)
         loss.backward()
         parallel.average_gradients(training.network.parameters())

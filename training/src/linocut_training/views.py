@@ -129,6 +129,8 @@ def join(work: Path, processes: int) -> None:
         whole = np.load(parts[0])
         for rank, part in enumerate(parts[1:], 1):
             whole[rank::processes] = np.load(part)[rank::processes]
-        np.save(file, whole)
+        partial = file.with_suffix(".partial.npy")  # what has its name is whole
+        np.save(partial, whole)
+        partial.replace(file)
         for part in parts:
             part.unlink()

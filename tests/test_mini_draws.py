@@ -1,0 +1,60 @@
+"""The demo checkpoint as people meet it: the README's pictures, and the model card's call."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+import linocut_mini
+import numpy as np
+import pytest
+from PIL import Image
+
+from linocut import Engine, ImageRequest
+
+ROOT: Final = Path(__file__).parents[1]
+CARD: Final = (ROOT / "checkpoints" / "linocut-mini" / "README.md").read_text(encoding="utf-8")
+
+
+def example(name: str) -> Any:
+    """A script of examples/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def levels(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture.convert("RGB"), dtype=np.int16)
+
+
+def test_the_readme_shows_what_this_checkpoint_draws() -> None:
+    pictures = example("first_pictures")
+    with Image.open(pictures.TARGET) as shown:
+        difference = np.abs(levels(shown) - levels(pictures.drawn())).max()
+    # Byte for byte on the processor that drew them; another one may round differently.
+    assert difference <= 2
+
+
+@pytest.mark.parametrize(("width", "height"), [(256, 256), (192, 320), (320, 192)])
+def test_the_call_in_the_model_card_draws_linocuts_picture(width: int, height: int) -> None:
+    (call,) = re.findall(r"^```python\n(.*?)^```", CARD, re.MULTILINE | re.DOTALL)
+    call = call.replace("height=256", f"height={height}").replace("width=256", f"width={width}")
+    call = call.replace("num_inference_steps=28", "num_inference_steps=6")
+    names: dict[str, Any] = {"DIR": str(linocut_mini.path())}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # diffusers announces its own future renamings
+        exec(call, names)  # noqa: S102 (the card's own words are what is tested)
+    request = ImageRequest(
+        prompt="a red apple", width=width, height=height, num_inference_steps=6, seed=1
+    )
+    with Engine.open("linocut-mini", device="cpu") as engine:
+        done = engine.draw(request)
+    assert (done.drawn_width, done.drawn_height) == (width, height)
+    ours = np.frombuffer(done.picture.rgb, np.uint8).reshape(height, width, 3)
+    assert np.abs(levels(names["picture"]) - ours.astype(np.int16)).max() <= 1

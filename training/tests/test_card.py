@@ -1,0 +1,127 @@
+"""The model card says what was measured, and nothing else."""
+
+import ast
+import inspect
+import json
+import re
+
+import pytest
+from diffusers import Flux2Pipeline
+
+from linocut.catalog import MINI
+from linocut_training import card, fetch
+from linocut_training.concepts import BACKGROUNDS, CONCEPTS, STYLES
+
+NUMBERS = {
+    "concept_top1": (0.6123, 0.9417), "concept_top5": (0.8341, 0.9888), "style": (0.9129, 0.9962),
+    "background": (0.9784, 0.9993), "edits_obeyed": (0.7254, 0.9751), "edits_kept": (0.4316, 0.9251),
+}  # fmt: skip
+
+
+@pytest.fixture
+def results() -> dict:
+    """As evaluate.py writes them, with numbers that occur nowhere else."""
+    rows = [
+        {"concept": concept.key, "top1": 4, "top5": 4} for concept in CONCEPTS
+    ]
+    for row in rows:
+        if row["concept"] in ("crab", "greek_temple", "jack_o_lantern"):
+            row["top1"] = 0
+    rows[0] |= {"top1": 3}
+    return {
+        "generated": {name: ours for name, (ours, _) in NUMBERS.items()} | {"pictures": 464},
+        "real": {name: real for name, (_, real) in NUMBERS.items()} | {"pictures": 464},
+        "classifier": {
+            "left_out_source": {"source": "emojione", "concept": 0.8637},
+            "held_out_compositions": {"concept": 0.9472},
+        },
+        "concepts": rows,
+    }
+
+
+def test_every_number_is_the_measured_one(results) -> None:
+    text = card.card(results, "an hour")
+    table = text.split("## How well")[1].split("## Limits")[0]
+    for name, words in card.MEASURES.items():
+        ours, real = NUMBERS[name]
+        assert f"| {words} | {100 * ours:.1f}% | {100 * real:.1f}% |" in table
+    measured = [number for pair in NUMBERS.values() for number in pair] + [0.8637, 0.9472]
+    expected = sorted(f"{100 * number:.1f}" for number in measured)
+    assert sorted(re.findall(r"[\d.]+(?=%)", text)) == expected
+    assert "`emojione`" in table
+    assert "fixed: an hour." in text
+
+
+def test_what_was_not_measured_is_not_in_the_table(results) -> None:
+    for measured in (results["generated"], results["real"]):
+        for name in ("edits_obeyed", "edits_kept"):
+            del measured[name]
+    text = card.card(results, "an hour")
+    assert card.MEASURES["edits_obeyed"] not in text
+    assert card.MEASURES["style"] in text
+
+
+def test_the_least_recognised_come_first(results) -> None:
+    (worst,) = re.findall(r"Least recognised: (.*)\.", card.card(results, ""))
+    names = worst.split(", ")
+    assert len(names) == card.NUM_WORST
+    assert set(names[:3]) == {"crab", "greek temple", "jack o lantern"}
+    assert names[3] == CONCEPTS[0].key.replace("_", " ")
+
+
+def test_everything_it_knows_is_named_and_nothing_is_left_to_fill_in(results) -> None:
+    text = card.card(results, "an hour")
+    assert "$" not in text
+    for words in (*(concept.name for concept in CONCEPTS), *BACKGROUNDS):
+        assert words in text
+    assert f"{len(CONCEPTS)} things in {len(STYLES)} styles" in text
+    for package in fetch.PACKAGES.values():
+        assert f"| {package.name} | {package.version} | {package.licence} |" in text
+    shape = MINI.transformer
+    assert f"{shape.num_double_blocks} + {shape.num_single_blocks} blocks" in text
+
+
+def test_its_python_compiles_and_asks_for_what_the_checkpoint_is(results) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", card.card(results, ""), re.DOTALL)
+    compile(snippet, "card", "exec")
+    (call,) = [
+        node
+        for node in ast.walk(ast.parse(snippet))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "pipeline"
+    ]
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    assert given.keys() <= inspect.signature(Flux2Pipeline.__call__).parameters.keys()
+    assert ast.literal_eval(given["max_sequence_length"]) == MINI.conditioning.max_tokens
+    assert ast.literal_eval(given["text_encoder_out_layers"]) == MINI.conditioning.layers
+
+
+def test_the_cost_adds_up_every_run(tmp_path) -> None:
+    runs = {
+        "autoencoder": [[4.0, 600.0, 1200.0]],
+        "text_encoder": [[1.0, 60.0]],
+        "transformer": [[5.0, 1800.0], [3.0, 2400.0], [7.0, 600.0]],
+    }
+    for name, seconds in runs.items():
+        lines = [json.dumps({"seconds": now, "step": 1}) for run in seconds for now in run]
+        (tmp_path / f"{name}.log").write_text("\n".join(lines) + "\n")
+    assert card.training_cost(tmp_path) == (
+        "autoencoder 20 minutes, text encoder 1 minutes, transformer 80 minutes of wall time, "
+        "the machine shared with other work"
+    )
+
+
+def test_the_card_comes_with_its_table_and_its_credits(results, tmp_path) -> None:
+    work, folder = tmp_path / "work", tmp_path / "card"
+    (work / "evaluation").mkdir(parents=True)
+    (work / "evaluation" / "results.json").write_text(json.dumps(results))
+    (work / "evaluation" / "table.md").write_text("# What it draws\n")
+    for name in ("autoencoder", "text_encoder", "transformer"):
+        (work / f"{name}.log").write_text('{"seconds": 120.0}\n')
+    card.write(work, folder)
+    assert {file.name for file in folder.iterdir()} == {"README.md", "NOTICE", "evaluation.md"}
+    text = (folder / "README.md").read_text()
+    assert text == card.card(results, card.training_cost(work))
+    assert text.startswith("---\nlicense: apache-2.0\n")
+    assert (folder / "evaluation.md").read_text() == "# What it draws\n"
+    notice = (folder / "NOTICE").read_text()
+    assert all(package.credit in notice for package in fetch.PACKAGES.values())

@@ -1,0 +1,166 @@
+"""One command runs every stage in order, once, and what comes out draws."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from linocut.engine import Engine
+from linocut.request import ImageRequest
+from linocut_training import __main__ as command
+from linocut_training import (
+    autoencoder,
+    card,
+    classifier,
+    evaluate,
+    fetch,
+    parallel,
+    rasterise,
+    text_encoder,
+    transformer,
+    views,
+)
+
+STAGES = (
+    "data", "autoencoder", "text-encoder", "views", "classifier", "transformer", "export",
+    "evaluation",
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Calls the command with the folders it needs and any more arguments."""
+
+    def call(*more: str) -> None:
+        folders = [("--work", "work"), ("--out", "out"), ("--card", "card")]
+        said = [word for flag, name in folders for word in (flag, str(tmp_path / name))]
+        monkeypatch.setattr(sys, "argv", ["linocut_training", *said, *more])
+        command.main()
+
+    return call
+
+
+@pytest.fixture
+def ran(monkeypatch) -> list[str]:
+    """The stages that ran, none of which does anything."""
+    names: list[str] = []
+
+    def stage(name: str, folders: command.Folders) -> None:
+        assert folders.work.is_dir()
+        assert (folders.out.name, folders.card.name) == ("out", "card")
+        names.append(name)
+
+    stubs = tuple((name, partial(stage, name)) for name, _ in command.STAGES)
+    monkeypatch.setattr(command, "STAGES", stubs)
+    return names
+
+
+def test_stages_run_in_their_order_and_say_so(run, ran, capsys) -> None:
+    run()
+    assert tuple(ran) == STAGES
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["data: started", "data: done, 0 s", "autoencoder: started"]
+
+
+@pytest.mark.parametrize("last", STAGES)
+def test_until_stops_after_its_stage(last, run, ran) -> None:
+    run("--until", last)
+    assert tuple(ran) == STAGES[: STAGES.index(last) + 1]
+
+
+def test_a_stage_that_fails_ends_the_run(run, ran, monkeypatch) -> None:
+    def fails(folders: command.Folders) -> None:
+        raise SystemExit("the third fails")
+
+    broken = (*command.STAGES[:2], ("text-encoder", fails), *command.STAGES[3:])
+    monkeypatch.setattr(command, "STAGES", broken)
+    with pytest.raises(SystemExit, match="the third fails"):
+        run()
+    assert tuple(ran) == STAGES[:2]
+
+
+def test_an_unknown_stage_is_refused_with_the_known_ones(run, ran, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("--until", "cooking")
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert all(name in said for name in STAGES)
+    assert not ran
+
+
+def test_help_says_what_it_does_and_what_it_takes(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["linocut_training", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "Every stage leaves its result in the work folder" in said
+    assert all(flag in said for flag in ("--work", "--out", "--card", "--until", *STAGES))
+
+
+def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Makes every stage take moments, and tells which of the stubbed ones were asked for."""
+    asked: list[str] = []
+    corpus = ["a red apple", "a banana on blue", "turn it into a sticker"]
+    taught = text_encoder.torch.eye(3, text_encoder.TEACHER_WIDTH)
+    monkeypatch.setattr(fetch, "fetch", lambda work: asked.append("fetch") or {})
+    monkeypatch.setattr(rasterise, "make_variety", lambda tarballs, work: [])
+    monkeypatch.setattr(classifier, "train", lambda work: asked.append("classifier"))
+    monkeypatch.setattr(evaluate, "evaluate", lambda out, work, to: asked.append(f"judge {to.name}"))
+    monkeypatch.setattr(card, "write", lambda work, folder: asked.append(f"card {folder.name}"))
+    monkeypatch.setattr(text_encoder, "phrases", lambda work: corpus)
+    monkeypatch.setattr(text_encoder, "_teach", lambda corpus, work: taught)
+    monkeypatch.setattr(views, "PLACEMENTS", 1)
+    monkeypatch.setattr(autoencoder, "CROP", 32)
+    for module, plan in (
+        (autoencoder, {"steps": 2, "batch": 2}),
+        (text_encoder, {"steps": 2, "batch": 2}),
+        (transformer, {"steps": 1, "guided_steps": 1, "batch": 2}),
+    ):
+        monkeypatch.setattr(module, "Plan", partial(module.Plan, **plan))
+    return asked
+
+
+def test_the_whole_recipe_makes_a_checkpoint_that_draws(
+    run, toy, alone, cutouts, tmp_path, monkeypatch
+) -> None:
+    """At toy size, its processes being one and the same: this one."""
+    launched: list[str] = []
+
+    def launch(worker, *args: object, processes: int = 2) -> None:
+        launched.append(f"{worker.__name__} in {processes}")
+        worker(0, 1, *args)
+
+    def draw(tarballs, work: Path) -> list:
+        cutouts(work)
+        (work / "variety").mkdir()
+        for file in (work / "cutouts" / "noto").iterdir():
+            (work / "variety" / file.name).write_bytes(file.read_bytes())
+        return []
+
+    asked = small(monkeypatch)
+    monkeypatch.setattr(rasterise, "make_cutouts", draw)
+    monkeypatch.setattr(parallel, "launch", launch)
+    monkeypatch.setattr(views, "join", partial(joined, views.join))
+    run()
+    assert launched == ["train in 2", "_encode in 2", "train in 2"]
+    assert asked == ["fetch", "classifier", "judge evaluation", "card card"]
+    with Engine.open(tmp_path / "out", device="cpu") as engine:
+        assert engine.checkpoint.config == toy
+        request = ImageRequest(prompt="a red apple", width=64, height=64, num_inference_steps=1)
+        drawn = engine.draw(request).picture
+    assert (drawn.width, drawn.height) == (64, 64)
+    monkeypatch.setattr(rasterise, "make_cutouts", lambda tarballs, work: [])
+    states = [path for path in (tmp_path / "work").rglob("*") if path.suffix in (".pt", ".npy")]
+    made = {path: path.stat().st_mtime_ns for path in states}
+    run()
+    assert len(made) > len(views.grids())
+    assert {path: path.stat().st_mtime_ns for path in states} == made
+    assert launched[3:] == ["train in 2", "train in 2"]
+
+
+def joined(join, work: Path, processes: int) -> None:
+    """One share where there would have been one a process."""
+    assert processes == command.PROCESSES
+    join(work, 1)

@@ -1,0 +1,325 @@
+"""The network as it is trained is the network as it draws; batches and steps can be repeated."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from linocut.sampling import tokens
+from linocut.sampling.denoise import bind, denoise
+from linocut_training import captions, transformer, views
+from linocut_training.concepts import CONCEPTS, STYLES
+from linocut_training.text_encoder import context
+from linocut_training.transformer import (
+    Network,
+    Plan,
+    Source,
+    averaged,
+    frozen_copy,
+    grid_positions,
+    guidance_scales,
+    noise_levels,
+    rate_share,
+    text_positions,
+    train,
+)
+
+TINY = Plan(steps=2, guided_steps=2, batch=3, short_text=4, save_every=1)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    """A generator of its own."""
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def network(toy) -> Network:
+    """The toy network as a training begins with it."""
+    return Network(0)
+
+
+@pytest.fixture
+def lively(toy) -> Network:
+    """The toy network with weights large enough for every input to matter."""
+    network = Network(0).requires_grad_(False)
+    for parameter in network.transformer.parameters():
+        parameter.normal_(0, 0.2, generator=seeded(1))
+    return network
+
+
+@pytest.fixture
+def source(training_folder) -> Source:
+    """Batches from latents that tell which view they are."""
+    return Source(training_folder, Plan())
+
+
+def numbers(latents_BCHW: Tensor) -> list[int]:
+    """Which views these latents are of, by their first channel."""
+    assert (latents_BCHW[:, 0] == latents_BCHW[:, :1, :1, 0]).all()
+    return [int(number) for number in latents_BCHW[:, 0, 0, 0]]
+
+
+def test_every_block_begins_as_the_identity_and_the_velocity_as_nothing(network) -> None:
+    model = network.transformer
+    img, txt = torch.randn(2, 6, 32, generator=seeded()), torch.randn(2, 5, 32)
+    rotary = model.rotary(torch.cat((text_positions(5), grid_positions(2, 3, 0))))
+    modulation = model.modulation(torch.tensor([0.9, 0.1]), torch.tensor([1.0, 7.0]))
+    for block in model.double_blocks:
+        same_img, same_txt = block(img, txt, rotary, modulation)
+        assert torch.equal(same_img, img)
+        assert torch.equal(same_txt, txt)
+    both = torch.cat((txt, img), 1)
+    for block in model.single_blocks:
+        assert torch.equal(block(both, rotary, modulation.single_N3C[:, :, None].unbind(1)), both)
+    velocity = model(img, txt, rotary=rotary, modulation=modulation)
+    assert velocity.shape == (2, 6, 8)
+    assert not velocity.any()
+
+
+def test_only_the_shifts_begin_random(network) -> None:
+    modulation = network.transformer.modulation(torch.tensor([0.5]), torch.tensor([1.0]))
+    for part in (modulation.image_N6C, modulation.text_N6C, modulation.single_N3C):
+        shift, scale, gate = part.unflatten(1, (-1, 3)).unbind(2)
+        assert (shift != 0).all()
+        assert not scale.any()
+        assert not gate.any()
+    assert not modulation.final_N2C.any()
+
+
+def test_text_stands_where_drawing_puts_it(toy) -> None:
+    whole = tokens.text_tokens(torch.zeros(1, toy.conditioning.max_tokens, 48)).at_LA
+    for count in (1, 7, toy.conditioning.max_tokens):
+        assert torch.equal(text_positions(count), whole[-count:])
+
+
+@pytest.mark.parametrize("grid", [(8, 8), (6, 10), (12, 5)])
+def test_pictures_and_references_stand_where_drawing_puts_them(grid) -> None:
+    latent = torch.zeros(1, 8, *grid)
+    assert torch.equal(grid_positions(*grid, 0), tokens.picture_tokens(latent).at_LA)
+    reference = tokens.reference_tokens((latent,))
+    assert reference is not None
+    assert torch.equal(grid_positions(*grid, transformer.REFERENCE_TIME), reference.at_LA)
+
+
+@pytest.mark.parametrize("with_reference", [False, True])
+def test_training_and_drawing_compute_the_same_velocity(lively, toy, with_reference) -> None:
+    noisy, reference = torch.randn(2, 2, 8, 3, 5, generator=seeded(2))
+    words = [[1, 3, 40, 50, 4], [1, 3, 60, 4]]
+    text = context(lively.text_encoder, words, toy.conditioning.max_tokens)
+    t_B, guidance_B = torch.tensor([0.8, 0.25]), torch.tensor([3.5, 1.0])
+    given = reference if with_reference else None
+    trained = lively(noisy, t_B, guidance_B, text, given)
+    assert trained.shape == noisy.shape
+    assert trained.std() > 0.1
+    for index in range(2):
+        one = slice(index, index + 1)
+        drawn = tokens.picture_tokens(noisy[one])
+        velocity = bind(
+            lively.transformer, drawn, text=tokens.text_tokens(text[one]),
+            references=tokens.reference_tokens((reference[one],) if with_reference else ()),
+            guidance=guidance_B[index].item(), levels=[t_B[index].item()],
+        )  # fmt: skip
+        (step,) = denoise(velocity, drawn.x_BLC, [t_B[index].item(), 0.0])
+        found = tokens.to_latent(step.velocity_BLC, 3, 5)
+        assert torch.allclose(found, trained[one], atol=1e-4)
+
+
+def test_every_input_changes_the_velocity(lively, toy) -> None:
+    noisy, reference = torch.randn(2, 1, 8, 3, 5, generator=seeded(3))
+    one, five = torch.tensor([1.0]), torch.tensor([5.0])
+    some, other = (context(lively.text_encoder, [[1, 3, word, 4]], 6) for word in (40, 41))
+    seen = [
+        lively(*inputs)
+        for inputs in (
+            (noisy, one / 2, one, some, None), (noisy, one / 3, one, some, None),
+            (noisy, one / 2, five, some, None), (noisy, one / 2, one, other, None),
+            (noisy, one / 2, one, some, reference), (noisy, one / 2, one, some, noisy),
+        )
+    ]  # fmt: skip
+    for index, velocity in enumerate(seen):
+        for another in seen[index + 1 :]:
+            assert (velocity - another).abs().max() > 1e-3
+
+
+def test_a_batch_is_decided_by_its_step_and_rank(source, training_folder) -> None:
+    again = Source(training_folder, Plan())
+    kinds = set()
+    for step in range(12):
+        first, same, other = source.batch(step, 0), again.batch(step, 0), again.batch(step, 1)
+        assert first.captions == same.captions
+        assert torch.equal(first.clean_BCHW, same.clean_BCHW)
+        assert first.captions != other.captions
+        assert first.clean_BCHW.shape == other.clean_BCHW.shape  # so that both take equally long
+        assert (first.reference_BCHW is None) == (other.reference_BCHW is None)
+        kinds.add(tuple(first.clean_BCHW.shape))
+    assert len(kinds) > 1
+
+
+def test_edits_and_other_grids_come_as_often_as_planned(source, monkeypatch) -> None:
+    plan, steps = Plan(), 2000
+    drawn: list[object] = []
+    monkeypatch.setattr(source, "_edits", lambda rng: drawn.append("edit"))
+    monkeypatch.setattr(source, "_captioned", lambda grid, rng: drawn.append(grid))
+    for step in range(steps):
+        source.batch(step, 0)
+    assert plan.edit_share >= 0.15
+    assert abs(drawn.count("edit") / steps - plan.edit_share) < 0.02
+    elsewhere = [grid for grid in drawn if grid not in ("edit", 0)]
+    assert abs(len(elsewhere) / steps - plan.other_share) < 0.02
+    assert set(elsewhere) == set(range(1, len(views.grids())))
+    assert drawn.count(0) > steps / 2
+
+
+def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) -> None:
+    monkeypatch.setattr(captions, "caption", lambda *asked: asked[:3])
+    empty = 0
+    for step in range(15):
+        grid = step % 3
+        batch = source._captioned(grid, transformer.random.Random(step))
+        assert batch.reference_BCHW is None
+        assert batch.clean_BCHW.shape == (40, 8, *views.grids()[grid])
+        for number, asked in zip(numbers(batch.clean_BCHW), batch.captions, strict=True):
+            view = source.views[grid][number]
+            style, colour = views.STYLE_NAMES[view.style], views.COLOUR_NAMES[view.colour]
+            assert asked in ("", (CONCEPTS[view.concept], style, colour))
+            empty += asked == ""
+    assert 0.07 < empty / 600 < 0.13
+
+
+def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(source, monkeypatch) -> None:
+    monkeypatch.setattr(captions, "instruction", lambda *asked: asked[:4])
+    kinds = []
+    for step in range(10):
+        batch = source._edits(transformer.random.Random(step))
+        pairs = zip(numbers(batch.clean_BCHW), numbers(batch.reference_BCHW), strict=True)
+        for (wanted, given), asked in zip(pairs, batch.captions, strict=True):
+            target, reference = source.views[0][wanted], source.views[0][given]
+            same_style = target.style == reference.style
+            assert same_style != (target.colour == reference.colour)
+            assert (target.concept, target.placement) == (reference.concept, reference.placement)
+            if not asked:
+                continue
+            kinds.append(asked[0])
+            assert asked[0] == ("background" if same_style else "style")
+            assert asked[1:] == (
+                CONCEPTS[target.concept],
+                list(STYLES)[target.style],
+                views.COLOUR_NAMES[target.colour],
+            )
+    assert 0.5 < kinds.count("background") / len(kinds) < 0.7
+
+
+def test_noise_levels_lean_towards_noise() -> None:
+    levels = noise_levels(20_000, seeded())
+    assert levels.min() > 0
+    assert levels.max() < 1
+    assert levels.median() == pytest.approx(1 / (1 + np.exp(-0.8)), abs=0.01)
+    assert (levels < 0.2).float().mean() > 0.01
+    assert torch.equal(levels, noise_levels(20_000, seeded()))
+
+
+def test_guidance_is_mostly_usual_and_sometimes_anything() -> None:
+    scales = guidance_scales(20_000, seeded())
+    assert 0 <= scales.min() < 0.1
+    assert 9.9 < scales.max() <= 10
+    assert (scales < 1).float().mean() == pytest.approx(0.02, abs=0.005)
+    assert (scales > 6).float().mean() == pytest.approx(0.08, abs=0.01)
+
+
+def test_the_second_stage_goes_on_at_the_rate_where_the_first_ended() -> None:
+    plan = Plan()
+    shares = [rate_share(step, plan) for step in range(plan.steps + plan.guided_steps + 1)]
+    assert shares[0] == 0
+    assert shares[plan.steps // 2] == 1
+    assert shares[plan.steps - 1] == shares[plan.steps] == transformer.STAGE_TWO_SHARE < 1
+    assert shares[-1] == 0
+    assert min(shares[1:-1]) > 0
+    assert max(abs(after - now) for now, after in pairwise(shares[20:])) < 0.01
+    assert all(after <= now for now, after in pairwise(shares[20:]))
+
+
+def test_a_training_that_was_stopped_goes_on_as_it_would_have(
+    training_folder, alone, monkeypatch
+) -> None:
+    work, batch = training_folder, Source.batch
+    train(0, 1, work, TINY)
+    straight = torch.load(work / "transformer.pt", weights_only=True)
+    (work / "transformer.pt").unlink()
+
+    def broken(source: Source, step: int, rank: int) -> transformer.Batch:
+        if step == stop:
+            raise KeyboardInterrupt
+        return batch(source, step, rank)
+
+    monkeypatch.setattr(Source, "batch", broken)
+    for stop in (1, 2, 3):  # in the first stage, between the two, in the second
+        with pytest.raises(KeyboardInterrupt):
+            train(0, 1, work, TINY)
+    stop = -1
+    train(0, 1, work, TINY)
+    resumed = torch.load(work / "transformer.pt", weights_only=True)
+    assert resumed["step"] == 4
+    assert_same(resumed, straight)
+
+
+def assert_same(found: object, wanted: object) -> None:
+    """Equal to the last bit, however deep."""
+    assert type(found) is type(wanted)
+    if isinstance(wanted, Tensor):
+        assert torch.equal(found, wanted)
+    elif isinstance(wanted, dict):
+        assert found.keys() == wanted.keys()
+        for key, value in wanted.items():
+            assert_same(found[key], value)
+    elif isinstance(wanted, (list, tuple)):
+        for one, other in zip(found, wanted, strict=True):
+            assert_same(one, other)
+    else:
+        assert found == wanted
+
+
+def test_what_comes_out_is_the_average_and_padding_stays_free(training_folder, alone, toy) -> None:
+    work: Path = training_folder
+    begun = Network(0)
+    train(0, 1, work, TINY)
+    network = averaged(work)
+    state = torch.load(work / "transformer.pt", weights_only=True)
+    for parameter, value in zip(network.parameters(), state["average"], strict=True):
+        assert torch.equal(parameter, value)
+    assert network.text_encoder.pads_are_zero(toy.conditioning.pad_token_id)
+    moved = [
+        name
+        for (name, parameter), old in zip(
+            network.named_parameters(), begun.parameters(), strict=True
+        )
+        if not torch.equal(parameter, old)
+    ]
+    assert any(name.startswith("text_encoder.model.layers.2.") for name in moved)
+    assert "transformer.final_layer.linear.weight" in moved
+
+
+def test_the_teacher_is_the_average_of_the_first_stage_and_learns_no_more(
+    training_folder, alone
+) -> None:
+    first = Plan(steps=2, guided_steps=0, batch=3, short_text=4, save_every=1)
+    train(0, 1, training_folder, first)
+    ended = torch.load(training_folder / "transformer.pt", weights_only=True)
+    assert ended["teacher"] is None
+    train(0, 1, training_folder, TINY)
+    state = torch.load(training_folder / "transformer.pt", weights_only=True)
+    assert_same(list(state["teacher"].values()), ended["average"])
+    assert not torch.equal(state["average"][-1], ended["average"][-1])
+
+
+def test_a_frozen_copy_is_apart(network) -> None:
+    copy = frozen_copy(network)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    assert not any(parameter.requires_grad for parameter in copy.parameters())
+    assert not torch.equal(
+        copy.transformer.img_in.weight, network.transformer.img_in.weight
+    )

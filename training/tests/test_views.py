@@ -1,0 +1,161 @@
+"""The views: always the same ones in the same order, and latents that belong to them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from linocut.catalog import MINI
+from linocut.sizes import ASPECT_RATIOS, MEGAPIXELS, drawn_size, size_of
+from linocut_training import views
+from linocut_training.concepts import BACKGROUNDS, CONCEPTS, STYLES
+
+SIDEWAYS = (6, 10)
+
+
+class Blurred:
+    """In the autoencoder's place: every token is the mean colour of its pixels."""
+
+    def encode(self, pixels_BCHW: Tensor) -> Tensor:
+        """Three channels that differ from view to view, and nothing in the others."""
+        means = F.avg_pool2d(pixels_BCHW, views.PIXELS)
+        return F.pad(means, (0, 0, 0, 0, 0, MINI.transformer.in_channels - 3))
+
+
+@pytest.fixture
+def work(tmp_path, cutouts, monkeypatch) -> Path:
+    """A training folder with the cut-outs of two concepts, and grids enough to see the point."""
+    monkeypatch.setattr(views, "CONCEPTS", CONCEPTS[:2])
+    monkeypatch.setattr(views, "PLACEMENTS", 2)
+    monkeypatch.setattr(views, "grids", lambda: (views.SQUARE, SIDEWAYS))
+    cutouts(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("ratio", ASPECT_RATIOS)
+@pytest.mark.parametrize("megapixels", MEGAPIXELS)
+def test_every_size_of_the_api_is_drawn_on_a_grid_that_is_learned(ratio, megapixels) -> None:
+    width, height = drawn_size(
+        *size_of(ratio, megapixels),
+        pixels_per_token=MINI.autoencoder.pixels_per_token,
+        native_max_tokens=MINI.native_max_tokens,
+    )
+    assert (height // 32, width // 32) in views.grids()
+
+
+def test_the_square_grid_comes_first_and_no_grid_twice() -> None:
+    found = views.grids()
+    assert found[0] == views.SQUARE == (8, 8)
+    assert len(set(found)) == len(found)
+    assert max(rows * columns for rows, columns in found) <= MINI.native_max_tokens
+
+
+@pytest.mark.parametrize("grid", [views.SQUARE, SIDEWAYS])
+def test_views_come_in_the_same_sorted_order_every_time(grid) -> None:
+    found = list(views.views_on(grid))
+    assert found == list(views.views_on(grid))
+    assert len(set(found)) == len(found)
+    keys = [(view.concept, view.style, view.placement) for view in found]
+    assert keys == sorted(keys)
+    assert {key[:2] for key in keys} == {
+        (concept, style) for concept in range(len(CONCEPTS)) for style in range(len(STYLES))
+    }
+
+
+def test_the_order_is_the_one_that_latents_on_disk_were_written_in() -> None:
+    # A change here makes every latent that lies on someone's disk another view's.
+    square, sideways = (list(views.views_on(grid)) for grid in (views.SQUARE, SIDEWAYS))
+    assert len(square) == len(CONCEPTS) * 4 * 6 * 3
+    assert len(sideways) == len(CONCEPTS) * 4
+    assert [view.colour for view in square[:9]] == [0, 12, 5, 0, 7, 12, 0, 8, 3]
+    assert [view.colour for view in sideways[:8]] == [4, 7, 0, 8, 0, 8, 6, 12]
+
+
+def test_a_square_view_has_partners_that_differ_in_one_thing() -> None:
+    known = set(views.views_on(views.SQUARE))
+    for view in list(known)[::97]:
+        restyled = {
+            views.View(view.concept, style, view.placement, view.colour) for style in range(4)
+        }
+        recoloured = {
+            views.View(view.concept, view.style, view.placement, colour)
+            for colour in views.colours(view.concept, view.placement)
+        }
+        assert restyled <= known
+        assert recoloured <= known
+        assert len(recoloured) == 3
+
+
+def test_colours_are_white_and_two_others() -> None:
+    seen = set()
+    for concept in range(len(CONCEPTS)):
+        for placement in range(views.PLACEMENTS):
+            found = views.colours(concept, placement)
+            assert views.COLOUR_NAMES[found[0]] == "white"
+            assert len(found) == len(set(found)) == 3
+            seen.update(found)
+    assert seen == set(range(len(BACKGROUNDS)))
+
+
+def test_another_background_leaves_the_object_alone(work) -> None:
+    first, *others = views.colours(0, 1)
+    plain = views.picture(work, views.View(0, 2, 1, first), views.SQUARE)
+    assert plain.shape == (256, 256, 3)
+    for colour in others:
+        changed = views.picture(work, views.View(0, 2, 1, colour), views.SQUARE)
+        behind = (changed == BACKGROUNDS[views.COLOUR_NAMES[colour]]).all(-1)
+        assert (plain[behind] == 255).all()
+        same = (changed == plain).all(-1)
+        assert 0.15 < same.mean() < 0.6
+        assert (behind | same).mean() > 0.95  # the rest is the object's soft edge
+
+
+def test_another_style_stands_where_the_first_stood(work) -> None:
+    white = views.COLOUR_NAMES.index("white")
+    shapes = [
+        (views.picture(work, views.View(0, style, 1, white), views.SQUARE) != 255).any(-1)
+        for style in range(4)
+    ]
+    elsewhere = views.picture(work, views.View(0, 0, 0, white), views.SQUARE)
+    assert all(np.array_equal(shape, shapes[0]) for shape in shapes)
+    assert not np.array_equal((elsewhere != 255).any(-1), shapes[0])
+
+
+def test_shares_of_two_processes_are_what_one_would_have_written(work) -> None:
+    views.encode(0, 1, work, Blurred())
+    views.join(work, 1)
+    alone = {grid: np.load(views.latents_file(work, grid)) for grid in views.grids()}
+    for grid in views.grids():
+        views.latents_file(work, grid).unlink()
+    for rank in range(2):
+        views.encode(rank, 2, work, Blurred())
+    views.join(work, 2)
+    for grid in views.grids():
+        together = np.load(views.latents_file(work, grid))
+        assert together.dtype == np.float16
+        assert np.array_equal(together, alone[grid])
+    files = {file.name for file in (work / "latents").iterdir()}
+    assert files == {"8x8.npy", "6x10.npy"}
+
+
+def test_the_latents_lie_in_the_order_of_the_views(work) -> None:
+    views.encode(0, 1, work, Blurred())
+    views.join(work, 1)
+    for grid in views.grids():
+        latents = np.load(views.latents_file(work, grid))
+        expected = list(views.views_on(grid))
+        assert latents.shape == (len(expected), MINI.transformer.in_channels, *grid)
+        for row, view in zip(latents, expected, strict=True):
+            pixels = views.to_tensor(views.picture(work, view, grid))
+            assert pixels.abs().max() <= 1
+            means = F.avg_pool2d(pixels[None], views.PIXELS)[0]
+            assert np.allclose(row[:3], means.numpy(), atol=2e-3)
+        assert len({row.tobytes() for row in latents}) == len(expected)
+
+
+def test_pixels_become_minus_one_to_one() -> None:
+    pixels = np.array([[[0, 51, 255]]], dtype=np.uint8)
+    assert torch.allclose(views.to_tensor(pixels)[:, 0, 0], torch.tensor([-1, -0.6, 1]))
