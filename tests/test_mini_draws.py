@@ -16,7 +16,7 @@ from PIL import Image
 from linocut import Engine, ImageRequest
 
 ROOT: Final = Path(__file__).parents[1]
-CARD: Final = (ROOT / "checkpoints" / "linocut-mini" / "README.md").read_text(encoding="utf-8")
+CARD: Final = ROOT / "checkpoints" / "linocut-mini" / "README.md"
 
 
 def example(name: str) -> Any:
@@ -43,7 +43,9 @@ def test_the_readme_shows_what_this_checkpoint_draws() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(256, 256), (192, 320), (320, 192)])
 def test_the_call_in_the_model_card_draws_linocuts_picture(width: int, height: int) -> None:
-    (call,) = re.findall(r"^```python\n(.*?)^```", CARD, re.MULTILINE | re.DOTALL)
+    (call,) = re.findall(
+        r"^```python\n(.*?)^```", CARD.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     call = call.replace("height=256", f"height={height}").replace("width=256", f"width={width}")
     call = call.replace("num_inference_steps=28", "num_inference_steps=6")
     names: dict[str, Any] = {"DIR": str(linocut_mini.path())}

@@ -118,7 +118,9 @@ def test_a_training_goes_on_where_it_was_saved(work, alone, monkeypatch) -> None
     assert [step for _, step, _ in seen] == [0, 1, 2, 3, 2, 3]
     done = torch.load(work / "autoencoder.pt", weights_only=True)
     assert done["step"] == 4
-    assert any(not torch.equal(a, b) for a, b in zip(done["average"], saved["average"], strict=True))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(done["average"], saved["average"], strict=True)
+    )
     train(0, 1, work, SMALL)
     assert len(seen) == 6
 

@@ -1,7 +1,5 @@
 """Captions keep their two promises and read as English."""
 
-# ruff: noqa: S311 - seeded on purpose
-
 from random import Random
 
 import pytest

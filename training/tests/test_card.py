@@ -14,16 +14,15 @@ from linocut_training.concepts import BACKGROUNDS, CONCEPTS, STYLES
 
 NUMBERS = {
     "concept_top1": (0.6123, 0.9417), "concept_top5": (0.8341, 0.9888), "style": (0.9129, 0.9962),
-    "background": (0.9784, 0.9993), "edits_obeyed": (0.7254, 0.9751), "edits_kept": (0.4316, 0.9251),
+    "background": (0.9784, 0.9993), "edits_obeyed": (0.7254, 0.9751),
+    "edits_kept": (0.4316, 0.9251),
 }  # fmt: skip
 
 
 @pytest.fixture
 def results() -> dict:
     """As evaluate.py writes them, with numbers that occur nowhere else."""
-    rows = [
-        {"concept": concept.key, "top1": 4, "top5": 4} for concept in CONCEPTS
-    ]
+    rows = [{"concept": concept.key, "top1": 4, "top5": 4} for concept in CONCEPTS]
     for row in rows:
         if row["concept"] in ("crab", "greek_temple", "jack_o_lantern"):
             row["top1"] = 0

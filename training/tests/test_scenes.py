@@ -1,7 +1,5 @@
 """Composed pictures: one object, where it was asked for, on a clean background."""
 
-# ruff: noqa: S311 - seeded on purpose
-
 from random import Random
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The tokenizer and the encoder: the published ids, one reading for all, and padding that is free."""
+"""The tokenizer and the encoder: the published ids, one reading for all, free padding."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from linocut.prompt.tokenizer import PromptTokenizer, open_tokenizer
 from linocut_training import fetch, text_encoder
 from linocut_training.concepts import CONCEPTS
 from linocut_training.text_encoder import (
-    SPECIAL_IDS,
     Plan,
     context,
     make_tokenizer,

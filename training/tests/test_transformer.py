@@ -255,7 +255,7 @@ def test_a_training_that_was_stopped_goes_on_as_it_would_have(
         return batch(source, step, rank)
 
     monkeypatch.setattr(Source, "batch", broken)
-    for stop in (1, 2, 3):  # in the first stage, between the two, in the second
+    for stop in (1, 2, 3):  # noqa: B007 (`broken` reads it) - in the first stage, between the two, in the second
         with pytest.raises(KeyboardInterrupt):
             train(0, 1, work, TINY)
     stop = -1
@@ -320,6 +320,4 @@ def test_a_frozen_copy_is_apart(network) -> None:
         for parameter in network.parameters():
             parameter.add_(1)
     assert not any(parameter.requires_grad for parameter in copy.parameters())
-    assert not torch.equal(
-        copy.transformer.img_in.weight, network.transformer.img_in.weight
-    )
+    assert not torch.equal(copy.transformer.img_in.weight, network.transformer.img_in.weight)

@@ -183,7 +183,7 @@ class Student:
         loss = _loss(by_concept, batch.concepts, plan.smoothing)
         loss = loss + plan.style_weight * _loss(self.network.style(features), batch.styles)
         loss = loss + plan.other_weight * _loss(self.other(features), batch.others, plan.smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         for optimiser, rate in ((self.muon, plan.muon_rate), (self.adam, plan.adam_rate)):
             optimiser.param_groups[0]["lr"] = rate * rate_at(step / plan.steps, decay_from=0.3)
             optimiser.step()
