@@ -61,7 +61,7 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     assert ours.shape == theirs.shape
     largest = theirs.abs().max()
     assert 1e-3 < largest < 1e4
-    return float((ours.float() - theirs.float()).abs().max() / largest)
+    return (ours.float() - theirs.float()).abs().max().item() / largest.item()
 
 
 def randomise(network: nn.Module, seed: int) -> None:

@@ -217,8 +217,10 @@ class CellAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (layer(h).flatten(2).transpose(1, 2) for layer in (self.q, self.k, self.v))
-        # A head axis of one: PyTorch's memory-saving kernels want four dimensions.
+        products = (layer(h).flatten(2).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        # Contiguous channels and a head axis of one: without either, PyTorch's memory-saving
+        # kernels step aside and the whole cells x cells matrix is held, gigabytes at 1024².
+        q, k, v = (product.contiguous() for product in products)
         seen = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
         result: Tensor = x + self.proj_out(seen.transpose(1, 2).reshape(x.shape))
         return result
