@@ -58,6 +58,10 @@ $measures
 
 The classifier: $classifier
 
+Read these with care. The judge learned from the same drawings as the checkpoint and forgives soft
+shapes, so people will recognise fewer pictures than it does; on a source that it never saw it does
+not reach the 85 % that it should, and its own sense of style is weaker than the style gate.
+
 Least recognised: $worst.
 
 ## Limits

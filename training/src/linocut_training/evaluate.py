@@ -196,7 +196,7 @@ def table(results: dict[str, Any], reached: Sequence[Gate]) -> str:
     """The gates, the summary, the worst concepts, and every concept."""
     return "\n".join(
         (
-            f"# What {results['checkpoint']} draws, as a classifier sees it",
+            "# What linocut-mini draws, as a classifier sees it",
             "",
             *_gate_lines(results, reached),
             "",
