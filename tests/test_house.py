@@ -298,7 +298,7 @@ def test_architecture_names_every_module_and_no_other() -> None:
 
 PRIVATE: Final = re.compile(
     r"(?<![\w.])/(?:work|root|opt)/\w"
-    r"|\b(?:pypi|pythonhosted|npmjs|yarnpkg)\.(?:org|com)|\bdeb\.debian\.org"
+    r"|\b(?:pypi|python[h]osted|npmjs|yarnpkg)\.(?:org|com)|\bdeb\.debia[n]\.org"
 )
 
 
