@@ -15,7 +15,8 @@ from linocut import cost
 from linocut.catalog import DEV, MINI
 from linocut.cost import Lengths
 from linocut.request import MAX_PIXELS, ImageRequest, Picture
-from linocut.sampling import pictures, schedule
+from linocut.sampling import pictures
+from linocut.sizes import start_index
 
 
 @lru_cache
@@ -65,7 +66,7 @@ def test_the_steps_are_those_that_the_schedule_leaves(steps: int, strength: floa
     request = ImageRequest(prompt="", num_inference_steps=steps, prompt_strength=strength)
     assert cost.executed_steps(request) == steps
     request = replace(request, references=(picture(64, 64),))
-    left_out = schedule.start_index(steps, strength)
+    left_out = start_index(steps, strength)
     assert cost.executed_steps(request) == steps - left_out
 
 

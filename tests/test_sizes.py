@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from linocut.errors import InvalidRequest
 from linocut.request import ImageRequest
-from linocut.sizes import ASPECT_RATIOS, MEGAPIXELS, drawn_size, size_of
+from linocut.sizes import ASPECT_RATIOS, MEGAPIXELS, drawn_size, size_of, start_index
 
 SIDES = st.integers(4, 128).map(lambda n: 16 * n)
 
@@ -84,3 +84,37 @@ def test_the_mini_crops_little_off_the_sizes_of_the_table(ratio: str) -> None:
     kept = min(across * height / (down * width), down * width / (across * height))
     assert kept >= 0.9
     assert across * down >= 0.75 * 256 * 256
+
+
+@pytest.mark.parametrize(
+    ("steps", "strength", "left_out"),
+    [
+        (28, 0.8, 5),  # binary: 28 · (1 - 0.8) = 5.6000000000000005 - no trap, but the promise
+        (10, 0.9, 1),  # binary: 10 · (1 - 0.9) = 0.9999999999999998, which would leave out none
+        (10, 0.7, 3),  # binary: 3.0000000000000004
+        (50, 0.86, 7),  # binary: 7.000000000000001
+        (50, 0.94, 3),  # binary: 3.0000000000000027
+        (30, 0.9, 3),  # binary: 2.9999999999999996
+        (28, 1.0, 0),
+        (28, 0.0, 28),
+        (1, 0.5, 0),
+        (4, 0.26, 2),
+        (4, 1e-9, 3),
+        (4, 1 - 1e-12, 0),
+    ],
+)
+def test_strength_leaves_out_steps_by_decimal_arithmetic(
+    steps: int, strength: float, left_out: int
+) -> None:
+    assert start_index(steps, strength) == left_out
+
+
+@given(st.integers(1, 50), st.integers(0, 1000))
+def test_strength_in_thousandths_is_counted_exactly(steps: int, thousandths: int) -> None:
+    expected = steps * (1000 - thousandths) // 1000
+    assert start_index(steps, thousandths / 1000) == expected
+
+
+def test_a_whole_number_is_a_strength_too() -> None:
+    assert start_index(28, 1) == 0
+    assert start_index(28, 0) == 28

@@ -14,15 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
 
 from linocut.catalog import AutoencoderConfig, ModelConfig, TextEncoderConfig, TransformerConfig
 from linocut.request import ImageRequest, Picture
-from linocut.sizes import drawn_size
+from linocut.sizes import covering_size, drawn_size, reference_size, start_index
 
-ONE_REFERENCE_PIXELS: Final = 2024 * 2024
-MORE_REFERENCES_PIXELS: Final = 1024 * 1024
 FULL: Final = 4  # bytes of fp32, which the autoencoder and the rotary tables are always in
 HALF: Final = 2  # bytes of bf16, the smallest that the networks compute in
 MODULATIONS: Final = 6 + 6 + 3 + 2  # shifts, scales, gates: image, text, single blocks, final layer
@@ -194,28 +191,24 @@ class Cut:
 
 
 def prepared(picture: Picture, request: ImageRequest, model: ModelConfig) -> Cut:
-    """A reference as it is encoded; the arithmetic of `sampling.pictures.reference`."""
-    p = model.autoencoder.pixels_per_token
-    published = ONE_REFERENCE_PIXELS if len(request.references) == 1 else MORE_REFERENCES_PIXELS
-    limit = min(published, model.native_max_tokens * p * p)
-    width, height = picture.width, picture.height
-    if width * height > limit:
-        scale = math.sqrt(limit / (width * height))
-        width, height = int(width * scale), int(height * scale)
+    """A reference as it is encoded."""
+    p, count = model.autoencoder.pixels_per_token, len(request.references)
+    width, height = reference_size(
+        (picture.width, picture.height), count=count, most_pixels=model.native_max_tokens * p * p
+    )
     return Cut(picture, (width, height), width // p * p, height // p * p)
 
 
 def covering(picture: Picture, width: int, height: int) -> Cut:
-    """A source as it is encoded; the arithmetic of `sampling.pictures.cover`."""
-    scale = max(width / picture.width, height / picture.height)
-    scaled = (max(width, round(picture.width * scale)), max(height, round(picture.height * scale)))
+    """A source as it is encoded."""
+    scaled = covering_size((picture.width, picture.height), width, height)
     return Cut(picture, scaled, width, height)
 
 
 def executed_steps(request: ImageRequest) -> int:
     """The steps that run: fewer than asked for where the drawing starts from a picture."""
-    steps, strength = request.num_inference_steps, Decimal(repr(float(request.prompt_strength)))
-    return steps - (math.floor(steps * (1 - strength)) if request.references else 0)
+    steps = request.num_inference_steps
+    return steps - (start_index(steps, request.prompt_strength) if request.references else 0)
 
 
 def transformer_parameters(config: TransformerConfig) -> int:

@@ -1,7 +1,9 @@
-"""How large a picture is asked for, and how large a checkpoint draws it. Torch-free arithmetic."""
+"""How large a picture is asked for, drawn and looked at, and where a run starts. Torch-free."""
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -21,6 +23,8 @@ ASPECT_RATIOS: Final = {
     "9:21": (640, 1536),
 }
 MEGAPIXELS: Final = {"1": 1, "0.25": 2}  # what each side of the table is divided by
+ONE_REFERENCE_PIXELS: Final = 2024 * 2024  # the published limits
+MORE_REFERENCES_PIXELS: Final = 1024 * 1024
 
 
 def size_of(aspect_ratio: str, megapixels: str) -> tuple[int, int]:
@@ -78,3 +82,30 @@ def _closest_grid(aspect: Fraction, most: int) -> tuple[int, int]:
 def _near(value: Fraction) -> tuple[int, int]:
     below = int(value)
     return max(below, 1), max(below + 1, 1)
+
+
+def reference_size(size: tuple[int, int], *, count: int, most_pixels: int) -> tuple[int, int]:
+    """What a reference is scaled to before it is cropped to whole tokens: itself, or smaller.
+
+    count: how many references the request has. most_pixels: what the checkpoint draws at most.
+    """
+    width, height = size
+    limit = min(ONE_REFERENCE_PIXELS if count == 1 else MORE_REFERENCES_PIXELS, most_pixels)
+    if width * height <= limit:
+        return size
+    scale = math.sqrt(limit / (width * height))
+    return int(width * scale), int(height * scale)
+
+
+def covering_size(size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
+    """What a picture is scaled to so that it covers width x height before it is cropped to it."""
+    scale = max(width / size[0], height / size[1])
+    return max(width, round(size[0] * scale)), max(height, round(size[1] * scale))
+
+
+def start_index(num_steps: int, prompt_strength: float) -> int:
+    """Steps left out when a run starts from a picture: floor(n · (1 - s)), in decimal arithmetic.
+
+    Decimal, because 0.8 of 28 steps must leave out 5 and not what binary rounding makes of it.
+    """
+    return math.floor(num_steps * (1 - Decimal(repr(float(prompt_strength)))))

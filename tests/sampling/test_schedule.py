@@ -66,37 +66,3 @@ def test_every_level_is_its_even_share_shifted(tokens: int, steps: int) -> None:
         even = 1 - index / steps
         moved = math.log(level / (1 - level)) - math.log(even / (1 - even))
         assert moved == pytest.approx(mu, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("steps", "strength", "left_out"),
-    [
-        (28, 0.8, 5),  # binary: 28 · (1 - 0.8) = 5.6000000000000005 - no trap, but the promise
-        (10, 0.9, 1),  # binary: 10 · (1 - 0.9) = 0.9999999999999998, which would leave out none
-        (10, 0.7, 3),  # binary: 3.0000000000000004
-        (50, 0.86, 7),  # binary: 7.000000000000001
-        (50, 0.94, 3),  # binary: 3.0000000000000027
-        (30, 0.9, 3),  # binary: 2.9999999999999996
-        (28, 1.0, 0),
-        (28, 0.0, 28),
-        (1, 0.5, 0),
-        (4, 0.26, 2),
-        (4, 1e-9, 3),
-        (4, 1 - 1e-12, 0),
-    ],
-)
-def test_strength_leaves_out_steps_by_decimal_arithmetic(
-    steps: int, strength: float, left_out: int
-) -> None:
-    assert schedule.start_index(steps, strength) == left_out
-
-
-@given(st.integers(1, 50), st.integers(0, 1000))
-def test_strength_in_thousandths_is_counted_exactly(steps: int, thousandths: int) -> None:
-    expected = steps * (1000 - thousandths) // 1000
-    assert schedule.start_index(steps, thousandths / 1000) == expected
-
-
-def test_a_whole_number_is_a_strength_too() -> None:
-    assert schedule.start_index(28, 1) == 0
-    assert schedule.start_index(28, 0) == 28

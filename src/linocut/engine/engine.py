@@ -29,7 +29,7 @@ from linocut.prompt.tokenizer import PromptTokenizer, open_tokenizer
 from linocut.request import ImageRequest, Picture
 from linocut.sampling import noise, pictures, schedule, tokens
 from linocut.sampling.denoise import DenoiseStep, bind, denoise
-from linocut.sizes import drawn_size
+from linocut.sizes import drawn_size, start_index
 from linocut.weights.files import Checkpoint, open_checkpoint
 from linocut.weights.load import load_autoencoder, load_text_encoder, load_transformer
 
@@ -161,7 +161,7 @@ class Engine:
         rows, columns = height // p, width // p
         steps, start = request.num_inference_steps, 0
         if request.references:
-            start = schedule.start_index(steps, request.prompt_strength)
+            start = start_index(steps, request.prompt_strength)
         return Plan(
             request=request,
             mode=request.mode,

@@ -5,18 +5,13 @@ Resizing is Pillow's LANCZOS throughout, as in the published pipelines.
 
 from __future__ import annotations
 
-import math
-from typing import Final
-
 import torch
 from PIL import Image
 from torch import Tensor
 
 from linocut.errors import InvalidPicture
 from linocut.request import Picture
-
-ONE_REFERENCE_PIXELS: Final = 2024 * 2024
-MORE_REFERENCES_PIXELS: Final = 1024 * 1024
+from linocut.sizes import covering_size, reference_size
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -42,8 +37,7 @@ def cover(picture: Picture, width: int, height: int) -> Picture:
     """The picture scaled to cover width x height and cropped around its middle."""
     if (picture.width, picture.height) == (width, height):
         return picture
-    scale = max(width / picture.width, height / picture.height)
-    size = (max(width, round(picture.width * scale)), max(height, round(picture.height * scale)))
+    size = covering_size((picture.width, picture.height), width, height)
     image = to_image(picture).resize(size, Image.Resampling.LANCZOS)
     cropped = _centre_crop(image, width, height)
     return Picture(width, height, cropped.tobytes())
@@ -56,18 +50,15 @@ def reference(picture: Picture, *, count: int, multiple: int, most_pixels: int) 
     1024² for each of several. most_pixels: what the checkpoint itself draws at most, if less.
     multiple: pixels per token. Returns RGB in [-1, 1], [1, 3, H, W].
     """
-    limit = min(ONE_REFERENCE_PIXELS if count == 1 else MORE_REFERENCES_PIXELS, most_pixels)
     image = to_image(picture)
-    area = image.width * image.height
-    if area > limit:
-        scale = math.sqrt(limit / area)
-        size = (int(image.width * scale), int(image.height * scale))
+    size = reference_size(image.size, count=count, most_pixels=most_pixels)
+    if size != image.size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     width, height = image.width // multiple * multiple, image.height // multiple * multiple
     if not width or not height:
         raise InvalidPicture(
             f"a reference of {picture.width} x {picture.height} has no whole token of "
-            f"{multiple} x {multiple} px left after shrinking to {limit:,} pixels",
+            f"{multiple} x {multiple} px left after shrinking to {size[0]} x {size[1]}",
             field="references",
             hint="crop it to a less extreme shape",
         )

@@ -7,7 +7,6 @@ Source: the published FLUX.2 sampler. Its constants were fitted by its makers; t
 from __future__ import annotations
 
 import math
-from decimal import Decimal
 
 LONG = 4300  # tokens up to which the shift depends on the number of steps
 SLOPE_10, OFFSET_10 = 8.73809524e-05, 1.89833333  # fitted at 10 steps
@@ -29,11 +28,3 @@ def noise_levels(num_tokens: int, num_steps: int) -> tuple[float, ...]:
     stretch = math.exp(shift(num_tokens, num_steps))
     inner = (1 - i / num_steps for i in range(num_steps))
     return (*(stretch / (stretch + (1 / u - 1)) for u in inner), 0.0)
-
-
-def start_index(num_steps: int, prompt_strength: float) -> int:
-    """Steps left out when a run starts from a picture: floor(n · (1 - s)), in decimal arithmetic.
-
-    Decimal, because 0.8 of 28 steps must leave out 5 and not what binary rounding makes of it.
-    """
-    return math.floor(num_steps * (1 - Decimal(repr(float(prompt_strength)))))
