@@ -73,10 +73,9 @@ def test_make_image_asks_for_a_prompt_before_it_installs_anything(tmp_path: Path
     assert not (tmp_path / ".venv").exists()
 
 
-def test_make_serve_says_that_there_is_no_server() -> None:
-    done = run("make", "serve")
-    assert done.returncode != 0
-    assert "There is no server yet" in done.stderr
+def test_make_serve_starts_the_server_with_what_was_added() -> None:
+    done = run("make", "--dry-run", "serve", "ARGS=--port 8123")
+    assert done.stdout.rstrip().endswith("linocut serve --port 8123")
 
 
 def test_make_names_a_python_that_is_too_old(tmp_path: Path) -> None:

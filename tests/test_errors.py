@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 
@@ -15,6 +16,10 @@ TREE = [
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, LinocutError)
 ]
+
+
+NEEDED = {kind: {"retry_after": 2.5} for kind in TREE if issubclass(kind, errors.Later)}
+NEEDED[errors.ContentRefused] = {"stage": "input", "category": "sexual"}
 
 
 def depth(kind: type[LinocutError]) -> int:
@@ -40,7 +45,7 @@ def test_exit_codes_leave_success_and_signals_alone() -> None:
 
 @pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
 def test_an_error_is_the_same_after_a_pickle(kind: type[LinocutError]) -> None:
-    error = kind("what happened", hint="what to do")
+    error = kind("what happened", hint="what to do", **NEEDED.get(kind, {}))
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert type(again) is kind
     assert (str(again), again.message, again.hint) == (
@@ -48,6 +53,16 @@ def test_an_error_is_the_same_after_a_pickle(kind: type[LinocutError]) -> None:
         "what happened",
         "what to do",
     )
+    assert errors.to_stored(again) == errors.to_stored(error)
+
+
+@pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
+def test_an_error_is_the_same_after_it_was_stored(kind: type[LinocutError]) -> None:
+    error = kind("what happened", hint="what to do", **NEEDED.get(kind, {}))
+    stored = json.loads(json.dumps(errors.to_stored(error)))
+    again = errors.of_stored(stored)
+    assert type(again) is kind
+    assert errors.to_stored(again) == errors.to_stored(error)
 
 
 def test_a_wrong_field_is_named_after_a_pickle_too() -> None:

@@ -2,27 +2,51 @@
 
     LinocutError
     ├── InvalidRequest          what was asked for cannot be drawn
+    │   ├── InvalidBody         no JSON, or JSON beyond the limits
+    │   ├── UnsupportedModel    a model or feature that is not served here
     │   └── InvalidPicture      bytes that are no picture, or one outside the limits
     ├── CheckpointError         the weights, or the folder they should be in
     │   ├── CheckpointNotFound  nothing of that name or path here
     │   ├── CheckpointInvalid   something is there, but it is not whole or not FLUX.2
     │   └── DownloadRefused     the hub would not give it, or it would not fit on the disk
     ├── DoesNotFit              more memory than there is, or a mode that cannot run here
-    └── OutputError             the picture was drawn but could not be saved
+    ├── OutputError             the picture was drawn but could not be saved
+    ├── ContentRefused          a safety check said no
+    └── ServiceError            what a server answers besides pictures
+        ├── InvalidKey          none, unknown, expired or revoked
+        ├── Forbidden           the key may not do this
+        ├── NotFound            nothing of that name, or nothing that this key may see
+        ├── MethodNotAllowed    the address is right, the method is not
+        ├── Conflict            the thing is in a state in which this cannot be done
+        ├── IdempotencyMismatch the Idempotency-Key was used with another request
+        ├── PayloadTooLarge     more bytes than are read
+        ├── UnsupportedMedia    a body of another type or charset
+        ├── Later               not now, but `retry_after` seconds from now
+        │   ├── RateLimited     more requests than this key may send
+        │   ├── QueueFull       the queue, or the key's share of it
+        │   ├── QuotaExceeded   the key's worker seconds are used up
+        │   ├── Unavailable     starting, draining, or without its database
+        │   └── StorageUnavailable  pictures cannot be kept or given now
+        └── WorkerFailed        the process that draws crashed, hung or ran out of memory
 
 Each class has a stable `code`; each message says what was given, what is allowed and what to do.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 
 class LinocutError(Exception):
-    """Root of the tree: a message in words, a `hint` on what to do next, a stable `code`."""
+    """Root of the tree: a message in words, a `hint` on what to do next, a stable `code`.
+
+    `details` names what a class adds to these; they are arguments of its birth by name.
+    """
 
     code: ClassVar[str] = "internal"
     exit_code: ClassVar[int] = 1
+    details: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -30,31 +54,47 @@ class LinocutError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _revive, (type(self), self.message, self.hint)
+        details = {name: getattr(self, name) for name in self.details}
+        return _revive, (type(self), self.message, {"hint": self.hint, **details})
 
 
-def _revive(kind: type[LinocutError], message: str, hint: str) -> LinocutError:
-    return kind(message, hint=hint)
+def _revive(kind: type[LinocutError], message: str, rest: Mapping[str, Any]) -> LinocutError:
+    return kind(message, **rest)
 
 
 class InvalidRequest(LinocutError):
-    """A value outside its range; `field` names it."""
+    """A value outside its range; `field` names it.
+
+    fields: where a whole form was read, all that is wrong in it, as (JSON pointer, message).
+    """
 
     code = "invalid_request"
     exit_code = 2
+    details = ("field", "fields")
 
-    def __init__(self, message: str, *, field: str = "", hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str = "",
+        fields: Sequence[tuple[str, str]] = (),
+        hint: str = "",
+    ) -> None:
         super().__init__(message, hint=hint)
         self.field = field
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _revive_request, (type(self), self.message, self.field, self.hint)
+        self.fields = tuple((pointer, said) for pointer, said in fields)
 
 
-def _revive_request(
-    kind: type[InvalidRequest], message: str, field: str, hint: str
-) -> InvalidRequest:
-    return kind(message, field=field, hint=hint)
+class InvalidBody(InvalidRequest):
+    """A body that is no JSON, or JSON beyond the limits."""
+
+    code = "invalid_body"
+
+
+class UnsupportedModel(InvalidRequest):
+    """A model or feature that is not served here."""
+
+    code = "unsupported_model"
 
 
 class InvalidPicture(InvalidRequest):
@@ -102,3 +142,139 @@ class OutputError(LinocutError):
 
     code = "output"
     exit_code = 7
+
+
+class ContentRefused(LinocutError):
+    """A safety check refused a prompt or a picture.
+
+    stage: "input" or "output".   category: what was found, as "sexual".
+    """
+
+    code = "content_moderated"
+    exit_code = 8
+    details = ("stage", "category")
+
+    def __init__(self, message: str, *, stage: str, category: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.stage = stage
+        self.category = category
+
+
+class ServiceError(LinocutError):
+    """What a server answers besides pictures; see the subclasses."""
+
+    code = "service"
+
+
+class InvalidKey(ServiceError):
+    """No API key, or one that is unknown, expired or revoked."""
+
+    code = "invalid_api_key"
+
+
+class Forbidden(ServiceError):
+    """The key may not do this."""
+
+    code = "forbidden"
+
+
+class NotFound(ServiceError):
+    """Nothing of that name here, or nothing that this key may see."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(ServiceError):
+    """The address is right, the method is not."""
+
+    code = "method_not_allowed"
+
+
+class Conflict(ServiceError):
+    """The thing is in a state in which this cannot be done."""
+
+    code = "conflict"
+
+
+class IdempotencyMismatch(ServiceError):
+    """The Idempotency-Key was used before, with another request."""
+
+    code = "idempotency_mismatch"
+
+
+class PayloadTooLarge(ServiceError):
+    """More bytes than are read."""
+
+    code = "payload_too_large"
+
+
+class UnsupportedMedia(ServiceError):
+    """A body of another type or charset than the route reads."""
+
+    code = "unsupported_media_type"
+
+
+class Later(ServiceError):
+    """Not now: try again after `retry_after` seconds."""
+
+    code = "later"
+    details = ("retry_after",)
+
+    def __init__(self, message: str, *, retry_after: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class RateLimited(Later):
+    """More requests than this key may send."""
+
+    code = "rate_limited"
+
+
+class QueueFull(Later):
+    """The queue, or this key's share of it, is full."""
+
+    code = "queue_full"
+
+
+class QuotaExceeded(Later):
+    """The key's worker seconds are used up for now."""
+
+    code = "quota_exceeded"
+
+
+class Unavailable(Later):
+    """The server is starting, draining, or has lost its database."""
+
+    code = "unavailable"
+
+
+class StorageUnavailable(Later):
+    """The place where pictures are kept does not take or give them."""
+
+    code = "storage_unavailable"
+
+
+class WorkerFailed(ServiceError):
+    """The process that draws crashed, hung or ran out of memory, and trying again did not help."""
+
+    code = "worker_failed"
+
+
+def to_stored(error: LinocutError) -> dict[str, Any]:
+    """The error as JSON values, as it is kept in a record; `of_stored` makes it again."""
+    details = {name: getattr(error, name) for name in error.details}
+    return {"code": error.code, "message": error.message, "hint": error.hint, **details}
+
+
+def of_stored(values: Mapping[str, Any]) -> LinocutError:
+    """The error that was stored; one of an unknown code becomes a plain LinocutError."""
+    kind = kinds().get(values.get("code", ""), LinocutError)
+    details = {name: values[name] for name in ("hint", *kind.details) if name in values}
+    return kind(str(values.get("message", "")), **details)
+
+
+def kinds() -> dict[str, type[LinocutError]]:
+    """Every class of this file's tree by its code."""
+    every = (kind for kind in globals().values() if isinstance(kind, type))
+    return {kind.code: kind for kind in every if issubclass(kind, LinocutError)}
