@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import pytest
 from linocut.cli.main import main
 from linocut.events import Decoding, Done, Encoding, Event, Preview, Started, Step
 from linocut.request import ImageRequest, Picture
+from linocut.safety.policy import Finding
 
 WARNING = "drawn by a fake"
 
@@ -60,9 +62,41 @@ class FakeEngine:
         )
 
 
+@dataclass
+class FakeCheck:
+    """The picture check of a test: finds what `about` says, and counts how often it is used."""
+
+    about: Callable[[Picture], Finding | None] = lambda _: None
+    opened: int = 0
+    closed: int = 0
+
+    def __enter__(self) -> FakeCheck:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed += 1
+
+    def open(self) -> FakeCheck:
+        """Itself."""
+        self.opened += 1
+        return self
+
+    def check(self, picture: Picture) -> Finding | None:
+        """What the test wants to be found."""
+        return self.about(picture)
+
+
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    """The engine that every command of this test gets."""
+def doubts(monkeypatch: pytest.MonkeyPatch) -> FakeCheck:
+    """The picture check that every command of this test gets, in place of the network."""
+    check = FakeCheck()
+    monkeypatch.setattr("linocut.cli.checks.open_check", check.open)
+    return check
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, doubts: FakeCheck) -> FakeEngine:
+    """The engine that every command of this test gets; its pictures pass the check."""
     engine = FakeEngine()
     monkeypatch.setattr("linocut.cli.generate.open_engine", lambda _: engine)
     return engine
@@ -85,7 +119,9 @@ class Outcome:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that the command runs in, with an environment that says nothing."""
-    for name in ("LINOCUT_HOME", "LINOCUT_DEBUG", "LINOCUT_EMBED_PROMPT", "HF_TOKEN"):
+    for name in [name for name in os.environ if name.startswith("LINOCUT_")]:
+        monkeypatch.delenv(name)
+    for name in ("HF_TOKEN", "DATABASE_URL", "FORWARDED_ALLOW_IPS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     work = tmp_path / "work"

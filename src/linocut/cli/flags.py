@@ -86,6 +86,14 @@ class Flags:
         bool,
         Option("--preview", help="Show the picture in the terminal as it forms."),
     ] = False
+    disable_safety_checker: Annotated[
+        bool,
+        Option(
+            "--disable-safety-checker",
+            help="Check neither the prompt nor the pictures. The licence of FLUX.2 [dev] then asks "
+            "that a person looks at every picture before it is shown to anybody.",
+        ),
+    ] = False
     checkpoint: Annotated[
         str,
         Option(metavar="NAME|DIR", help="A name that `linocut ls` lists, or a folder."),

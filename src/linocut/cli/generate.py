@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from linocut.cli import say
+from linocut.cli.checks import checked, look_at, may_be_shown
 from linocut.cli.flags import Flags, takes
 from linocut.cli.progress import Display, shows_colours
 from linocut.cli.settings import embed_prompt, home
@@ -78,7 +79,8 @@ def generate(flags: Flags) -> None:
     timings["saving"] = time.perf_counter() - began
     if flags.json:
         file = {"output_format": target.format, "output_quality": target.quality}
-        say.values(_summary(path, done, metadata.to_json(), timings=timings, **file))
+        summary = _summary(path, done, metadata.to_json(), timings=timings, **file)
+        say.values(summary | {"safety": {"checked": not flags.disable_safety_checker}})
         return
     _report(done, sum(timings.values()))
     if path is not None:
@@ -99,7 +101,10 @@ def open_engine(flags: Flags) -> Engine:
 
 
 def _draw(flags: Flags, request: ImageRequest, reached: Reached) -> tuple[Done, dict[str, float]]:
-    """(the drawn picture, seconds of every stage), shown on the terminal while it is drawn."""
+    """(the drawn picture, seconds of every stage), shown on the terminal while it is drawn.
+
+    Raises ContentRefused where a safety check says no.
+    """
     console = say.console()
     if flags.preview and not shows_colours(console):
         say.warning("--preview needs a terminal with colours on standard error; it is not shown")
@@ -107,13 +112,15 @@ def _draw(flags: Flags, request: ImageRequest, reached: Reached) -> tuple[Done, 
     began = time.perf_counter()
     said: tuple[str, ...] = ()
     with (
+        checked(request, wanted=not flags.disable_safety_checker) as check,
         Display(console, f"Loading {say.printable(flags.checkpoint)}") as display,
         open_engine(flags) as engine,
     ):
         loading = time.perf_counter() - began
         request = replace(request, mode=flags.mode or engine.placement.default_mode)
         for event in engine.run(request):
-            display.show(event)
+            if may_be_shown(event, check):
+                display.show(event)
             match event:
                 case Started(warnings=said):
                     _warn(said, console)
@@ -121,6 +128,7 @@ def _draw(flags: Flags, request: ImageRequest, reached: Reached) -> tuple[Done, 
                     reached.words = f"after step {i} of {n}"
                 case Done():
                     done = event
+        look_at(done.picture, check, stage="output")
         if request.preview:
             display.leave(done.picture)
     _warn([text for text in done.warnings if text not in said], console)

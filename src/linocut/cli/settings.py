@@ -1,5 +1,8 @@
 """What the environment says; the command line is the one place that listens to it.
 
+Drawing and pulling need five words of it, read here without any library. A server has many more:
+`in_force` reads those, and these in the same way (docs/settings.md).
+
 LINOCUT_HOME          the folder of pulled checkpoints (~/.cache/linocut)
 LINOCUT_EMBED_PROMPT  false leaves the prompt out of the pictures' files (true)
 LINOCUT_DEBUG         anything but empty, 0 and false: errors show where they come from
@@ -11,10 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from linocut.errors import InvalidRequest
 from linocut.weights.files import default_home
+
+if TYPE_CHECKING:
+    from linocut.server.environment import InForce
 
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 _NO: Final = frozenset({"0", "false", "no", "off"})
@@ -53,3 +59,10 @@ def token(environ: Mapping[str, str]) -> str | None:
 
     kept: str | None = get_token()
     return kept
+
+
+def in_force(environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> InForce:
+    """Every setting of a server, from flags and environment; InvalidRequest says what is wrong."""
+    from linocut.server.environment import read_settings  # noqa: PLC0415 - brings pydantic
+
+    return read_settings(environ, flags)

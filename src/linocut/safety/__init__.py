@@ -1,0 +1,1 @@
+"""Checks of prompts and pictures, and the operator's policy on them."""

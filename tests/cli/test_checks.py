@@ -1,0 +1,153 @@
+"""The safety checks of `linocut generate`: on by default, and nothing is kept after a refusal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from linocut.cli.checks import open_check
+from linocut.errors import ContentRefused
+from linocut.request import Picture
+from linocut.safety.picture import PictureCheck
+from linocut.safety.policy import Finding
+
+Run = Callable[..., Any]
+SMALL = ("--width", "64", "--height", "64", "--num-inference-steps", "4")
+SWITCH = "--disable-safety-checker"
+REFUSED = "a naked woman"
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def sexual(_: Picture) -> Finding:
+    return Finding("picture", "sexual", 0.97)
+
+
+def test_a_prompt_is_refused_before_anything_is_loaded(
+    linocut: Run, fake: Any, doubts: Any, folder: Path
+) -> None:
+    done = linocut("generate", REFUSED, *SMALL)
+    assert (done.code, done.out) == (ContentRefused.exit_code, b"")
+    assert done.err.splitlines() == [
+        "error: the safety check stopped this prompt (stage: input, category: sexual); "
+        "nothing was kept",
+        "hint: change the prompt",
+    ]
+    assert fake.requests == []
+    assert doubts.opened == 0
+    assert listing(folder) == []
+
+
+def test_a_reference_is_refused_before_the_checkpoint_is_loaded(
+    linocut: Run, fake: Any, doubts: Any, folder: Path
+) -> None:
+    Image.new("RGB", (80, 64), "red").save(folder / "a.png")
+    doubts.about = lambda picture: sexual(picture) if picture.width == 80 else None
+    done = linocut("generate", "make it blue", "--image", "a.png", *SMALL)
+    assert (done.code, done.out) == (8, b"")
+    assert "stopped a reference picture (stage: input, category: sexual)" in done.err
+    assert fake.requests == []
+    assert listing(folder) == ["a.png"]
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "a.png"), ("-o", "-")])
+def test_a_drawn_picture_that_is_refused_is_nowhere(
+    linocut: Run, fake: Any, doubts: Any, folder: Path, output: tuple[str, ...]
+) -> None:
+    doubts.about = sexual
+    done = linocut("generate", "a red apple", *SMALL, *output)
+    assert (done.code, done.out) == (8, b"")
+    assert "stopped the drawn picture (stage: output, category: sexual)" in done.err
+    assert "draw with another seed" in done.err
+    assert len(fake.requests) == 1
+    assert not fake.is_open
+    assert listing(folder) == []
+
+
+def test_a_doubtful_preview_is_not_shown_and_the_picture_decides(
+    linocut: Run, fake: Any, doubts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("linocut.cli.generate.shows_colours", lambda _: True)
+    monkeypatch.setattr(
+        "linocut.cli.progress.Display.show", lambda _, event: shown.append(type(event).__name__)
+    )
+    for about, previews in (
+        (lambda p: sexual(p) if p.width == 2 else None, 0),
+        (lambda _: None, 4),
+    ):
+        shown.clear()
+        doubts.about = about
+        assert linocut("generate", "x", *SMALL, "--preview").code == 0
+        assert shown.count("Preview") == previews
+        assert shown.count("Step") == 4
+
+
+def test_a_refused_picture_is_not_left_on_the_terminal(
+    linocut: Run, fake: Any, doubts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[Picture] = []
+    monkeypatch.setattr("linocut.cli.generate.shows_colours", lambda _: True)
+    monkeypatch.setattr(
+        "linocut.cli.progress.Display.leave", lambda _, picture: left.append(picture)
+    )
+    doubts.about = lambda picture: sexual(picture) if picture.width == 64 else None
+    assert linocut("generate", "x", *SMALL, "--preview").code == 8
+    assert left == []
+
+
+def test_the_switch_turns_both_checks_off_and_says_so(
+    linocut: Run, fake: Any, doubts: Any, folder: Path
+) -> None:
+    doubts.about = sexual
+    done = linocut("generate", REFUSED, *SMALL, SWITCH, "--json", "--seed", "7")
+    assert done.code == 0
+    assert f"warning: {SWITCH}: neither the prompt nor any picture is checked" in done.err
+    assert json.loads(done.out)["safety"] == {"checked": False}
+    assert doubts.opened == 0
+    assert listing(folder) == ["a-naked-woman-7.webp"]
+
+
+def test_without_the_switch_the_answer_says_that_it_was_checked(
+    linocut: Run, fake: Any, doubts: Any
+) -> None:
+    done = linocut("generate", "a red apple", *SMALL, "--json")
+    assert json.loads(done.out)["safety"] == {"checked": True}
+    assert SWITCH not in done.err
+    assert (doubts.opened, doubts.closed) == (1, 1)
+
+
+def test_the_network_is_what_checks(
+    linocut: Run, fake: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linocut.cli.checks.open_check", open_check)
+    seen: list[float] = []
+    score = PictureCheck.score
+
+    def noted(check: PictureCheck, picture: Picture) -> float:
+        seen.append(score(check, picture))
+        return seen[-1]
+
+    monkeypatch.setattr(PictureCheck, "score", noted)
+    Image.new("RGB", (80, 64), "red").save(folder / "a.png")
+    done = linocut("generate", "a red apple", "--image", "a.png", *SMALL)
+    assert (done.code, len(seen)) == (0, 2)
+    assert all(0 < value < 0.5 for value in seen)
+
+
+def test_a_command_that_draws_nothing_imports_no_check() -> None:
+    code = (
+        "import sys, linocut.cli.main as cli; cli.main(['ls']); "
+        "print(sorted({'onnxruntime', 'disarm', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stderr.splitlines()[-1] == "[]"
