@@ -1,0 +1,1 @@
+"""The processes that draw: the parent side starts, feeds and watches them."""

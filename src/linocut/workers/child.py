@@ -1,0 +1,169 @@
+"""The process that draws: a checkpoint, the safety checks, and one job after the other.
+
+`python -m linocut.workers.child --checkpoint linocut-mini`; started by `ChildProcess`, imported by
+nobody.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Final
+
+import torch
+
+from linocut.cost import request_cost
+from linocut.engine.engine import Engine
+from linocut.errors import LinocutError
+from linocut.events import Decoding, Done, Encoding, Preview, Started, Step
+from linocut.request import ImageRequest, Picture
+from linocut.safety.picture import PictureCheck
+from linocut.safety.policy import Stage, refuse
+from linocut.safety.prompt import check_prompt
+from linocut.workers import inside
+from linocut.workers.files import finished, preview_file, with_references
+from linocut.workers.options import Options, read
+from linocut.workers.protocol import Job, Message, PreviewFile, Ready, Refused
+from linocut.workers.rate import EXACT, Run, Runs, chosen_mode, first_rate
+
+WARM_UP: Final = ImageRequest(prompt="a red apple", num_inference_steps=2)
+WARM_UP_SIDES: Final = (
+    64,
+    64,
+    1024,
+)  # the very first run also wakes the libraries, and is not counted
+_NOT_EXACT: Final = "drawn in {mode}: the precision of this worker's weights has no exact mode"
+_NO_MEMORY: Final = "allocate memory"  # how PyTorch says so on a CPU, in a bare RuntimeError
+
+
+@dataclass(frozen=True, slots=True)
+class Studio:
+    """Everything that drawing takes: the engine, the check of pictures, what runs have taken."""
+
+    engine: Engine
+    pictures: PictureCheck
+    runs: dict[str, Runs]
+
+    @property
+    def ready(self) -> Ready:
+        """What the worker says of itself."""
+        checkpoint, placement = self.engine.checkpoint, self.engine.placement
+        return Ready(
+            checkpoint=checkpoint.name,
+            demo=checkpoint.demo,
+            device=str(placement.device),
+            modes=tuple(placement.modes),
+            config=checkpoint.config,
+            rates={mode: runs.rate for mode, runs in self.runs.items()},
+        )
+
+    def draw(self, job: Job) -> Generator[Message, None, None]:
+        """The job's run. LinocutError; MemoryError if there is too little."""
+        try:
+            yield from self._draw(job)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise MemoryError(str(error)) from error
+        except RuntimeError as error:
+            if _NO_MEMORY in str(error):
+                raise MemoryError(str(error)) from error
+            raise
+
+    def _draw(self, job: Job) -> Generator[Message, None, None]:
+        began = time.perf_counter()
+        asked = with_references(job)
+        mode = chosen_mode(asked.mode, tuple(self.engine.placement.modes), go_fast=job.go_fast)
+        request = replace(asked, mode=mode)
+        if job.check_safety:
+            self._check_input(request)
+        done = yield from self._events(job, request)
+        if job.check_safety:
+            self._check(done.picture, "output")
+        if asked.mode == EXACT != mode and not job.go_fast:
+            done = replace(done, warnings=(*done.warnings, _NOT_EXACT.format(mode=mode)))
+        safety = {"checked": job.check_safety}
+        drawn = finished(job, request, done, began=began, safety=safety)
+        run = measured(self.engine, request, drawn.seconds)
+        yield replace(drawn, rate=self.runs[mode].add(run))
+
+    def _events(self, job: Job, request: ImageRequest) -> Generator[Message, None, Done]:
+        for event in self.engine.run(request):
+            match event:
+                case Started():
+                    started = event
+                    yield event
+                case Encoding() | Step() | Decoding():
+                    yield event
+                case Preview():
+                    yield from self._preview(job, request, started, event)
+                case Done():
+                    return event
+        raise LinocutError("the run ended without a picture")
+
+    def _check_input(self, request: ImageRequest) -> None:
+        if finding := check_prompt(request.prompt):
+            refuse(finding, "input")
+        for picture in request.references:
+            self._check(picture, "input")
+
+    def _check(self, picture: Picture, stage: Stage) -> None:
+        if finding := self.pictures.check(picture):
+            refuse(finding, stage)
+
+    def _preview(
+        self, job: Job, request: ImageRequest, started: Started, preview: Preview
+    ) -> Generator[PreviewFile, None, None]:
+        """The preview's file, or nothing: a doubtful one is not shown, the picture will decide."""
+        if not job.check_safety or self.pictures.check(preview.picture) is None:
+            yield preview_file(job, request, started, preview)
+
+
+def measured(engine: Engine, request: ImageRequest, seconds: float) -> Run:
+    """A run as the fit of rates sees it."""
+    cost = request_cost(request, engine.checkpoint.config)
+    return Run(steps=cost.steps, flops=cost.flops.total, seconds=seconds)
+
+
+def warmed_up(engine: Engine, mode: str) -> Runs:
+    """What two steps take in this mode at a small and at a large size."""
+    runs = []
+    for side in WARM_UP_SIDES:
+        request = replace(WARM_UP, width=side, height=side, mode=mode)
+        began = time.perf_counter()
+        engine.draw(request)
+        runs.append(measured(engine, request, time.perf_counter() - began))
+    return Runs(first_rate(*runs[1:]))
+
+
+def open_studio(options: Options) -> Studio:
+    """The studio that the options ask for, warm. Raises what `Engine.open` raises."""
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    engine = Engine.open(
+        options.checkpoint,
+        home=options.home,
+        device=options.device,
+        dtype=options.dtype,
+        text_layers=options.text_layers,
+    )
+    check_prompt(WARM_UP.prompt)
+    runs = {mode: warmed_up(engine, mode) for mode in engine.placement.modes}
+    return Studio(engine, PictureCheck.open(threads=options.threads or 1), runs)
+
+
+def main() -> None:
+    """Open the link, load, and serve; a checkpoint that cannot be loaded is told as an error."""
+    link = inside.open_link()
+    began = time.perf_counter()
+    try:
+        studio = open_studio(read(sys.argv[1:], "A worker that draws, for a server at its pipes."))
+    except LinocutError as error:
+        link.send(Refused(error=error, seconds=time.perf_counter() - began))
+        return
+    inside.serve(link, studio.ready, studio.draw)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""What a worker is started with: one value, written as arguments and read from them."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final
+
+REAL: Final = "linocut.workers.child"
+FAKE: Final = "linocut.workers.fake"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Which checkpoint, where, and how; as `Engine.open` takes them.
+
+    threads: how many cores to compute on; None leaves it to PyTorch. They are a part of the mode:
+    another number may give other bytes.
+    """
+
+    checkpoint: str = "linocut-mini"
+    home: Path | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    threads: int | None = None
+    text_layers: tuple[int, ...] | None = None
+
+    def arguments(self) -> tuple[str, ...]:
+        """The same as arguments of a command."""
+        said = {part.name: getattr(self, part.name) for part in fields(self)}
+        if self.text_layers is not None:
+            said["text_layers"] = ",".join(map(str, self.text_layers))
+        return tuple(
+            f"--{name.replace('_', '-')}={value}"
+            for name, value in said.items()
+            if value is not None
+        )
+
+
+def command(options: Options, *more: str, module: str = REAL) -> tuple[str, ...]:
+    """What starts a worker; `more` are arguments that only that module knows."""
+    return (sys.executable, "-m", module, *options.arguments(), *more)
+
+
+def reader(description: str) -> ArgumentParser:
+    """Reads the arguments of `Options`; a module may add its own."""
+    parser = ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("--checkpoint", default="linocut-mini")
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--text-layers", type=_numbers)
+    return parser
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
+
+
+def options_of(said: Namespace) -> Options:
+    """The options among what was read."""
+    return Options(**{part.name: getattr(said, part.name) for part in fields(Options)})
+
+
+def read(arguments: Sequence[str], description: str) -> Options:
+    """The options in these arguments."""
+    return options_of(reader(description).parse_args(arguments))
