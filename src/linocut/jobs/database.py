@@ -1,0 +1,171 @@
+"""Two ways into the database, reading and writing, and its errors in our words.
+
+SQLite has one writer: the writing engine has one connection, so writers of this process wait in
+line for it instead of meeting a locked file. PostgreSQL gets one engine for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    StatementError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from linocut.errors import Conflict, InvalidRequest, LinocutError, Unavailable
+from linocut.jobs import sqlite
+
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+
+RETRY_AFTER: Final = 2.0
+DEADLINE: Final = 15.0  # of a whole transaction with a server that may hang
+_DRIVERS: Final = {
+    "sqlite": ("sqlite", "sqlite+aiosqlite"),
+    "postgresql": ("postgresql+psycopg", "postgresql+psycopg"),
+    "postgres": ("postgresql+psycopg", "postgresql+psycopg"),
+}
+_POSTGRESQL: Final = {
+    "connect_timeout": 5,
+    "options": "-c statement_timeout=12000 -c lock_timeout=10000"
+    " -c idle_in_transaction_session_timeout=30000",
+    "tcp_user_timeout": 10_000,
+    "application_name": "linocut",
+}
+_SAID: Final = (
+    ("locked", "the database is busy"),
+    ("readonly", "the database cannot be written"),
+    ("read-only", "the database cannot be written"),
+    ("is full", "the disk of the database is full"),
+    ("No space left", "the disk of the database is full"),
+)
+
+
+def addresses(url: str) -> tuple[URL, URL]:
+    """The address for migrations and the one for serving; InvalidRequest if it is neither kind."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise _unknown_address() from error
+    kind = parsed.drivername.partition("+")[0]
+    if kind not in _DRIVERS or (kind == "sqlite" and not parsed.database):
+        raise _unknown_address()
+    plain, serving = _DRIVERS[kind]
+    return parsed.set(drivername=plain), parsed.set(drivername=serving)
+
+
+def _unknown_address() -> InvalidRequest:
+    return InvalidRequest(
+        "the address of the database is of no kind that is known",
+        field="database_url",
+        hint="use sqlite:///path/linocut.db or postgresql://user@host/name",
+    )
+
+
+class Database:
+    """An open database: work done in one transaction, reading or writing."""
+
+    def __init__(self, url: URL, *, busy_timeout: float) -> None:
+        self.reader: AsyncEngine
+        self.writer: AsyncEngine
+        self.deadline: float | None = None
+        if url.get_backend_name() == "sqlite":
+            self.reader = _sqlite(url, busy_timeout, writing=False)
+            self.writer = _sqlite(url, busy_timeout, writing=True)
+        else:
+            self.deadline = DEADLINE
+            self.reader = self.writer = create_async_engine(
+                url,
+                pool_pre_ping=True,
+                pool_size=10,
+                max_overflow=10,
+                pool_timeout=10,
+                connect_args=_POSTGRESQL,
+            )
+
+    async def read(self, work: Work[T]) -> T:
+        """What `work` reads, of one moment."""
+        return await self._transact(self.reader, work)
+
+    async def write(self, work: Work[T]) -> T:
+        """What `work` answers, once what it wrote is safe on the disk."""
+        return await self._transact(self.writer, work)
+
+    async def _transact(self, engine: AsyncEngine, work: Work[T]) -> T:
+        with plain_errors():
+            async with asyncio.timeout(self.deadline), engine.begin() as connection:
+                return await work(connection)
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        await self.reader.dispose()
+        if self.writer is not self.reader:
+            await self.writer.dispose()
+
+
+def _sqlite(url: URL, busy_timeout: float, *, writing: bool) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        connect_args={"timeout": busy_timeout, "async_creator_fn": sqlite.connect},
+        pool_size=1 if writing else 4,
+        max_overflow=0,
+        pool_timeout=30,
+        pool_reset_on_return=None,  # `begin()` has ended the transaction: a trip less
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing; we do, below
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA busy_timeout={round(busy_timeout * 1000)}")
+        if not writing:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Errors of the database and its driver become ours."""
+    try:
+        yield
+    except (StatementError, PoolTimeout, OSError, OverflowError, sqlite3.Error) as error:
+        raise _ours(error) from error
+
+
+def _ours(error: Exception) -> LinocutError:
+    original = error.orig if isinstance(error, StatementError) else None
+    if isinstance(original, LinocutError):
+        return original
+    if isinstance(error, OverflowError | DataError):
+        return InvalidRequest("a value is outside what the database can keep")
+    if isinstance(error, IntegrityError):
+        return Conflict("something of that name is there already")
+    if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
+        raise error  # a fault of ours, and no word about the database
+    words = next((ours for theirs, ours in _SAID if theirs in str(original or error)), "")
+    return Unavailable(
+        words or "the database does not answer",
+        retry_after=RETRY_AFTER,
+        hint="try again in a moment",
+    )

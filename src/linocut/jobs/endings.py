@@ -1,0 +1,100 @@
+"""The last transaction: success with its files, failure, cancel; and what a run pays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import and_, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from linocut.jobs import usage
+from linocut.jobs.clock import millis, now
+from linocut.jobs.moves import finish, held
+from linocut.jobs.record import Record, State, StoredFile
+from linocut.jobs.rows import record_of, row_of_file
+from linocut.jobs.schema import files as known_files
+from linocut.jobs.schema import records
+
+
+async def succeed(
+    connection: AsyncConnection,
+    id: str,
+    fence: int,
+    *,
+    files: Sequence[StoredFile],
+    result: Mapping[str, Any],
+    seconds: float,
+) -> bool:
+    """Whether the record now ends in SUCCESS with these files, or did so already."""
+    keys = [file.key for file in files]
+    row = await finish(
+        connection,
+        held(id, fence),
+        State.SUCCESS,
+        result,
+        result=dict(result),
+        result_keys=keys,
+        paid=seconds,
+    )
+    if row is None:
+        return await _ended_so(connection, id, fence, state=State.SUCCESS, result_keys=keys)
+    if files:
+        owned = [replace(file, record_id=id, tenant=row.tenant) for file in files]
+        await connection.execute(
+            insert(known_files).values(created_at=now(), used_at=now()),
+            [row_of_file(file) for file in owned],
+        )
+    return True
+
+
+async def fail(
+    connection: AsyncConnection, id: str, fence: int, error: Mapping[str, Any], seconds: float
+) -> bool:
+    """Whether the record now ends in FAILURE with this error, or did so already."""
+    row = await finish(
+        connection, held(id, fence), State.FAILURE, error, error=dict(error), paid=seconds
+    )
+    if row is None:
+        return await _ended_so(connection, id, fence, state=State.FAILURE, error=dict(error))
+    return True
+
+
+async def _ended_so(connection: AsyncConnection, id: str, fence: int, **values: Any) -> bool:
+    # The answer to the first writing may have been lost on its way; the writing was not.
+    same = [records.c[name] == value for name, value in values.items()]
+    found = await connection.execute(
+        select(records.c.id).where(records.c.id == id, records.c.fence == fence, *same)
+    )
+    return found.first() is not None
+
+
+async def cancel(connection: AsyncConnection, tenant: str, id: str) -> tuple[Record | None, bool]:
+    """The record, CANCELED if it was open, and whether that is news."""
+    mine = and_(records.c.tenant == tenant, records.c.id == id)
+    row = await finish(connection, mine, State.CANCELED, {})
+    if row is not None:
+        return record_of(row), True
+    found = (await connection.execute(select(records).where(mine))).one_or_none()
+    return (record_of(found) if found else None), False
+
+
+async def settle(connection: AsyncConnection, id: str, fence: int, seconds: float) -> bool:
+    """Whether a canceled run paid just now."""
+    changed = await connection.execute(
+        update(records)
+        .where(
+            records.c.id == id,
+            records.c.fence == fence,
+            records.c.state == State.CANCELED,
+            records.c.paid.is_(None),
+        )
+        .values(paid=millis(seconds))
+        .returning(*records.c)
+    )
+    row = changed.one_or_none()
+    if row is None:
+        return False
+    await usage.settle(connection, row, reserved=0, used=row.paid)
+    return True

@@ -1,0 +1,205 @@
+"""Whose turn it is, who holds what, and what happens to a run that its worker gave up.
+
+Keys take turns: the one with the fewest running, then the one that was served longest ago. Within
+a key the oldest goes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row, Select, and_, case, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from linocut.jobs import deliveries
+from linocut.jobs.clock import millis, now, seconds
+from linocut.jobs.moves import Story, Where, finish, held, move, tell
+from linocut.jobs.record import Record, State
+from linocut.jobs.rows import record_of
+from linocut.jobs.schema import records, turns
+from linocut.jobs.terms import Backlog
+
+_BATCH: Final = 100
+_LOST: Final = {
+    "code": "worker_failed",
+    "message": "the worker that had this was not heard of any more",
+    "hint": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A key's waiting records: how many, and the id of the oldest."""
+
+    count: int
+    oldest: str
+
+
+Waiting = Mapping[str, Line]
+
+
+async def take_turn(connection: AsyncConnection, name: str) -> None:
+    """Wait until nobody else does this; held until the transaction ends."""
+    if connection.dialect.name == "sqlite":
+        return  # its writers wait in line as it is
+    await connection.execute(select(turns.c.name).where(turns.c.name == name).with_for_update())
+
+
+async def waiting(connection: AsyncConnection) -> Waiting:
+    """The waiting line of each key."""
+    rows = await connection.execute(
+        select(records.c.key_id, func.count().label("waiting"), func.min(records.c.id).label("id"))
+        .where(records.c.state == State.QUEUED)
+        .group_by(records.c.key_id)
+    )
+    return {row.key_id: Line(row.waiting, row.id) for row in rows}
+
+
+def place_of_next(lines: Waiting, key_id: str) -> int:
+    """The place that one more record of a key will have."""
+    own = lines.get(key_id)
+    return _place(lines, key_id, own.count + 1 if own else 1, own.oldest if own else "~")
+
+
+def _place(lines: Waiting, key_id: str, rank: int, oldest: str) -> int:
+    """The place of a key's `rank`th record, when keys take turns and nothing runs."""
+    others = (line for key, line in lines.items() if key != key_id)
+    return rank + sum(min(line.count, rank - (line.oldest > oldest)) for line in others)
+
+
+async def place(connection: AsyncConnection, id: str) -> int:
+    """1 for the next; 0 for a record that does not wait."""
+    found = await connection.execute(
+        select(records.c.key_id).where(records.c.id == id, records.c.state == State.QUEUED)
+    )
+    key_id = found.scalar_one_or_none()
+    if key_id is None:
+        return 0
+    ahead = and_(records.c.state == State.QUEUED, records.c.key_id == key_id, records.c.id <= id)
+    rank = (await connection.execute(select(func.count()).where(ahead))).scalar_one()
+    lines = await waiting(connection)
+    return _place(lines, key_id, rank, lines[key_id].oldest)
+
+
+async def backlog(connection: AsyncConnection) -> Backlog:
+    """How much is waiting and running."""
+    is_queued = case((records.c.state == State.QUEUED, 1), else_=0)
+    found = await connection.execute(
+        select(
+            func.count(),
+            func.coalesce(func.sum(is_queued), 0),
+            func.coalesce(func.sum(records.c.estimate), 0),
+        ).where(records.c.state.in_((State.QUEUED, State.PROCESSING)))
+    )
+    count, queued, estimate = found.one()
+    return Backlog(
+        queued=int(queued), processing=count - int(queued), seconds=seconds(int(estimate))
+    )
+
+
+def _turn() -> Select[tuple[str]]:
+    """The id of the record whose turn it is."""
+    first = (
+        select(records.c.key_id, func.min(records.c.id).label("id"))
+        .where(records.c.state == State.QUEUED, records.c.run_at <= now())
+        .group_by(records.c.key_id)
+        .subquery()
+    )
+    running = select(func.count()).where(
+        records.c.key_id == first.c.key_id, records.c.state == State.PROCESSING
+    )
+    served = select(func.coalesce(func.max(records.c.started_at), 0)).where(
+        records.c.key_id == first.c.key_id
+    )
+    order = (running.scalar_subquery(), served.scalar_subquery(), first.c.id)
+    return select(first.c.id).order_by(*order).limit(1)
+
+
+async def claim(connection: AsyncConnection, worker: str, lease: float) -> Record | None:
+    """The record whose turn it is, PROCESSING under its next fence."""
+    await take_turn(connection, "claim")
+    while (id := await connection.scalar(_turn())) is not None:
+        row = await move(
+            connection,
+            records.c.id == id,
+            State.PROCESSING,
+            worker=worker,
+            attempt=records.c.attempt + 1,
+            fence=records.c.fence + 1,
+            started_at=now(),
+            lease_until=now() + millis(lease),
+        )
+        if row is not None:  # it was not canceled in this very moment
+            return record_of(row)
+    return None
+
+
+async def heartbeat(connection: AsyncConnection, id: str, fence: int, lease: float) -> bool:
+    """Whether the record is still held, now for `lease` seconds more."""
+    changed = await connection.execute(
+        update(records).where(held(id, fence)).values(lease_until=now() + millis(lease))
+    )
+    return changed.rowcount == 1
+
+
+async def append(connection: AsyncConnection, id: str, fence: int, story: Story) -> bool:
+    """Whether the record is still held; these events then stand in its story."""
+    row = await tell(connection, held(id, fence), story)
+    if row is None:
+        return False
+    for kind, _ in story:
+        if kind == "started":
+            await deliveries.enqueue(connection, row, kind)
+    return True
+
+
+async def release(
+    connection: AsyncConnection,
+    where: Where,
+    *,
+    counted: bool,
+    delay: float,
+    error: Mapping[str, Any],
+    max_attempts: int,
+) -> Row[Any] | None:
+    """The record, waiting again or at its end; None if `where` holds for none."""
+    if counted:
+        used_up = and_(where, records.c.attempt >= max_attempts)
+        row = await finish(connection, used_up, State.FAILURE, error, error=dict(error), paid=0)
+        if row is not None:
+            return row
+    row = await move(
+        connection,
+        where,
+        State.QUEUED,
+        worker="",
+        attempt=records.c.attempt - (0 if counted else 1),
+        run_at=now() + millis(delay),
+        lease_until=None,
+    )
+    if row is not None:
+        data = {"place": await place(connection, row.id), "reason": str(error.get("code", ""))}
+        await tell(connection, records.c.id == row.id, [("queued", data)])
+    return row
+
+
+async def lost(connection: AsyncConnection) -> list[tuple[str, int]]:
+    """Records whose lease ran out, with their fences."""
+    rows = await connection.execute(
+        select(records.c.id, records.c.fence)
+        .where(records.c.state == State.PROCESSING, records.c.lease_until < now())
+        .order_by(records.c.lease_until)
+        .limit(_BATCH)
+    )
+    return [(row.id, row.fence) for row in rows]
+
+
+async def give_up(connection: AsyncConnection, id: str, fence: int, max_attempts: int) -> bool:
+    """Whether the record was released; not if its lease was renewed after all."""
+    where = and_(held(id, fence), records.c.lease_until < now())
+    row = await release(
+        connection, where, counted=True, delay=0, error=_LOST, max_attempts=max_attempts
+    )
+    return row is not None

@@ -1,0 +1,138 @@
+"""Counts how records ended, from what is stored: each once, whoever ended it.
+
+`note` hears of every change; `count` then asks the database what became of those records. So a
+number on a page of metrics is a row in a table, and not the hope that nobody forgot to count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from linocut.errors import Unavailable
+from linocut.jobs.clock import millis
+from linocut.jobs.record import FINAL, Record
+from linocut.jobs.rows import record_of
+from linocut.jobs.schema import files, records
+from linocut.sizes import start_index
+
+if TYPE_CHECKING:
+    from linocut.jobs.store import Store
+
+log = structlog.get_logger(__name__)
+
+EVERY: Final = 5.0
+PAGE: Final = 500
+MOST_REMEMBERED: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What became of a record; nothing that tells whose it was. Seconds and bytes.
+
+    waited: until its last run began; None if there was none.   ran: what its key paid.
+    per_step: one denoising step; None where nothing was drawn.   stored: its pictures' files.
+    """
+
+    id: str
+    state: str
+    waited: float | None
+    ran: float
+    per_step: float | None
+    stored: int
+
+
+async def ended(connection: AsyncConnection, ids: Collection[str], since: float) -> Sequence[Ended]:
+    """Those of the records that have ended since then."""
+    stored = (
+        select(func.coalesce(func.sum(files.c.size), 0))
+        .where(files.c.record_id == records.c.id, files.c.kind == "result")
+        .scalar_subquery()
+    )
+    rows = await connection.execute(
+        select(records, stored.label("stored")).where(
+            records.c.id.in_(ids),
+            records.c.state.in_(FINAL),
+            records.c.finished_at >= millis(since),
+        )
+    )
+    return [_ended(record_of(row), int(row.stored)) for row in rows]
+
+
+def _ended(record: Record, stored: int) -> Ended:
+    began = record.started_at
+    return Ended(
+        id=record.id,
+        state=record.state,
+        waited=None if began is None else max(0.0, began - record.created_at),
+        ran=record.seconds,
+        per_step=_per_step(record),
+        stored=stored,
+    )
+
+
+def _per_step(record: Record) -> float | None:
+    seconds = record.result.get("timings", {}).get("denoising")
+    request = record.order.request
+    steps = request.num_inference_steps
+    if record.order.reference_keys:
+        steps -= start_index(steps, request.prompt_strength)
+    return seconds / steps if seconds is not None and steps > 0 else None
+
+
+class Tally:
+    """Tells `tell` of every record that ended since it was made, once."""
+
+    def __init__(self, store: Store, tell: Callable[[Ended], None]) -> None:
+        self.store, self.tell = store, tell
+        self.since = time.time()
+        self._changed: set[str] = set()
+        self._told: OrderedDict[str, None] = OrderedDict()
+
+    def note(self, record_id: str) -> None:
+        """Something about this record has changed."""
+        if record_id not in self._told:
+            self._changed.add(record_id)
+
+    async def count(self) -> None:
+        """Tell of all that has been noted; Unavailable leaves it noted."""
+        changed, self._changed = self._changed, set()
+        try:
+            for page in _pages(changed):
+                for one in await self.store.ended(page, self.since):
+                    self._tell(one)
+                changed.difference_update(page)
+        finally:
+            self._changed |= changed
+
+    async def run(self) -> None:
+        """Count for ever, so that what is noted does not pile up where nobody asks."""
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                await self.count()
+            except Unavailable as error:
+                log.warning("counting waits", reason=error.message)
+
+    def _tell(self, one: Ended) -> None:
+        if one.id in self._told:
+            return
+        self._told[one.id] = None
+        if len(self._told) > MOST_REMEMBERED:
+            self._told.popitem(last=False)
+        self.tell(one)
+
+
+def _pages(ids: Collection[str]) -> Iterator[list[str]]:
+    waiting = iter(list(ids))
+    while page := list(islice(waiting, PAGE)):
+        yield page

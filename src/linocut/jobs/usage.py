@@ -1,0 +1,62 @@
+"""Worker seconds by key and UTC day: reserved when a request comes in, settled when it ends.
+
+What a record reserves and pays belongs to the day on which it came in.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from linocut.jobs.clock import DAY, now, seconds
+from linocut.jobs.schema import usage
+
+KEPT_DAYS: Final = 400
+
+
+async def reserve(connection: AsyncConnection, key_id: str, day: int, ms: int) -> None:
+    """`ms` more are spoken for. Only for whoever has the turn to submit."""
+    row = (usage.c.key_id == key_id) & (usage.c.day == day)
+    more = update(usage).where(row).values(reserved_ms=usage.c.reserved_ms + ms)
+    if (await connection.execute(more)).rowcount:
+        return
+    await connection.execute(
+        insert(usage).values(key_id=key_id, day=day, reserved_ms=ms, used_ms=0)
+    )
+
+
+async def settle(
+    connection: AsyncConnection, record: Row[Any], *, reserved: int, used: int
+) -> None:
+    """Give back what was reserved and pay what was used, in milliseconds."""
+    await connection.execute(
+        update(usage)
+        .where(usage.c.key_id == record.key_id, usage.c.day == record.day)
+        .values(
+            reserved_ms=usage.c.reserved_ms - reserved,
+            used_ms=usage.c.used_ms + used,
+        )
+    )
+
+
+async def today(connection: AsyncConnection, key_id: str) -> tuple[int, int]:
+    """The time, and what counts against the key's quota today, in milliseconds."""
+    counted = select(usage.c.reserved_ms + usage.c.used_ms).where(
+        usage.c.key_id == key_id, usage.c.day == now() // DAY
+    )
+    found = await connection.execute(select(now(), counted.scalar_subquery()))
+    time, ms = found.one()
+    return time, ms or 0
+
+
+async def used_seconds(connection: AsyncConnection, key_id: str) -> float:
+    """What counts against the key's quota today."""
+    _, counted = await today(connection, key_id)
+    return seconds(counted)
+
+
+async def tidy(connection: AsyncConnection, day: int) -> None:
+    """Forget what nobody asks for any more."""
+    await connection.execute(delete(usage).where(usage.c.day < day - KEPT_DAYS))

@@ -1,0 +1,73 @@
+"""Who listens hears; who stopped listening is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+
+from linocut.jobs.bus import Bus
+
+
+def test_a_listener_hears_its_own_record_and_no_other() -> None:
+    async def story() -> None:
+        bus = Bus()
+        with bus.listen("a") as ear, bus.listen("b") as other:
+            bus.notify("a")
+            assert await ear.wait(30)
+            assert not await other.wait(0.01)
+            assert not await ear.wait(0.01), "it was heard once"
+
+    asyncio.run(story())
+
+
+def test_what_happens_between_reading_and_waiting_is_not_missed() -> None:
+    async def story() -> None:
+        bus = Bus()
+        with bus.listen("a") as ear:
+            for _ in range(3):
+                bus.notify("a")
+            await asyncio.sleep(0)
+            assert await ear.wait(30)
+
+    asyncio.run(story())
+
+
+def test_all_who_wait_are_woken() -> None:
+    async def story() -> None:
+        bus = Bus()
+        waiting = [asyncio.create_task(bus.wait("a", 30)) for _ in range(5)]
+        working = [asyncio.create_task(bus.wait_work(30)) for _ in range(5)]
+        await asyncio.sleep(0)
+        bus.notify("a")
+        bus.notify_work()
+        assert all(await asyncio.gather(*waiting, *working))
+        assert not bus._ears
+
+    asyncio.run(story())
+
+
+def test_waiting_ends_without_news() -> None:
+    async def story() -> None:
+        bus = Bus()
+        bus.notify("a")
+        assert not await bus.wait("a", 0.01)
+        assert not await bus.wait_work(0)
+        with bus.listen_work() as ear:
+            assert not await ear.wait(0.01)
+            bus.notify_work()
+            assert await ear.wait(30)
+        assert not bus._ears
+
+    asyncio.run(story())
+
+
+def test_a_listener_that_is_canceled_is_forgotten() -> None:
+    async def story() -> None:
+        bus = Bus()
+        task = asyncio.create_task(bus.wait("a", 30))
+        await asyncio.sleep(0)
+        assert bus._ears
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert not bus._ears
+
+    asyncio.run(story())
