@@ -32,13 +32,15 @@ def child(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--version"], ["generate", "--help"], ["ls"], ["info", "missing"],
-     ["generate", "x", "--seed", "-2"], ["generate", "x", "--image", "missing.png"]],
+     ["generate", "x", "--seed", "-2"], ["generate", "x", "--image", "missing.png"],
+     ["serve", "--help"], ["keys", "add", "--help"]],
 )  # fmt: skip
 def test_torch_is_not_loaded_before_something_is_drawn(arguments: list[str]) -> None:
     code = (
         "import sys; from linocut.cli.main import main\n"
         f"main({arguments!r})\n"
         "heavy = {'torch', 'transformers', 'diffusers', 'huggingface_hub', 'httpx2', 'numpy'}\n"
+        "heavy |= {'fastapi', 'sqlalchemy', 'structlog', 'uvicorn'}\n"
         "print('LOADED', sorted(heavy & set(sys.modules)))\n"
     )
     assert "LOADED []" in child("-c", code).stdout
@@ -47,7 +49,9 @@ def test_torch_is_not_loaded_before_something_is_drawn(arguments: list[str]) -> 
 def test_help_names_every_verb(linocut: Run) -> None:
     done = linocut("--help")
     assert (done.code, done.err) == (0, "")
-    for verb in ("generate", "info", "pull", "ls"):
+    verbs = ("generate", "serve", "info", "pull", "ls", "config", "backup", "restore", "keys",
+             "webhooks")  # fmt: skip
+    for verb in verbs:
         assert f"\n  {verb} " in done.out.decode()
 
 
@@ -74,7 +78,7 @@ def test_every_error_has_an_exit_code_of_its_kind() -> None:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
         codes.add(kind.exit_code)
-    assert codes == set(range(1, 8))
+    assert codes == set(range(1, 9))
 
 
 def test_an_error_ends_the_process_with_its_code() -> None:

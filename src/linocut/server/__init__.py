@@ -1,0 +1,1 @@
+"""HTTP: the only place where parts are wired together."""

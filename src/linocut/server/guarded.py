@@ -1,0 +1,188 @@
+"""uvicorn's HTTP/1.1 protocol with the patience of a public server: limited.
+
+uvicorn waits for ever for headers, for a body, and for a client that does not read; and it takes
+headers of any size. Here a look at every connection once in a while ends what stands still, and
+what cannot be parsed is answered as a problem like everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from linocut.errors import InvalidBody, LinocutError, PayloadTooLarge
+from linocut.server.problems import MEDIA_TYPE, problem
+
+LOOK: Final = 0.5
+LINGER: Final = 2.0
+BYTES_A_SECOND: Final = 16_384  # a body that comes more slowly than this has no claim to wait
+TAKEN: Final = 8_192  # what a client must have taken of an answer to count as reading it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long, and how much. Seconds and bytes.
+
+    head_seconds: for a request's line and headers, and for the first of them on a connection.
+    stall_seconds: for a body to begin coming, or a client to take what it asked for.
+    """
+
+    head_seconds: float = 8.0
+    stall_seconds: float = 8.0
+    head_bytes: int = 32_768
+
+
+def guarded_protocol(patience: Patience) -> Callable[..., asyncio.Protocol]:
+    """What uvicorn's Config takes as `http`."""
+    return partial(GuardedProtocol, patience=patience)
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection. `_head_since` and `_body_since` are None outside of a head or a body."""
+
+    def __init__(self, *arguments: Any, patience: Patience, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.patience = patience
+        self._head_since: float | None = None
+        self._head_bytes = 0
+        self._body_since: float | None = None
+        self._body_bytes = 0
+        self._unsent = 0
+        self._moved = 0.0
+        self._looked = 0.0
+        self._close_at: float | None = None
+        self._next_look: asyncio.TimerHandle | None = None
+        self._head_is_large = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The clock of the first request's head begins to run."""
+        super().connection_made(transport)
+        self._head_since = self._moved = self._looked = self.loop.time()
+        self._next_look = self.loop.call_later(LOOK, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody looks any more."""
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count, then parse."""
+        if self.transport.is_closing():
+            return
+        if self._head_since is not None:
+            self._head_bytes += len(data)
+        else:
+            self._body_bytes += len(data)
+        super().data_received(data)
+        if self._head_since is not None and self._head_bytes > self.patience.head_bytes:
+            self._head_is_large = True
+            self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        """A request's first byte."""
+        super().on_message_begin()
+        if self._head_since is None:
+            self._head_since, self._head_bytes = self.loop.time(), 0
+
+    def on_headers_complete(self) -> None:
+        """A request's head is whole: the application runs, unless it is too large."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.patience.head_bytes:
+            self._head_is_large = True
+            raise ValueError("too large a head")  # the parser turns it into its own error
+        self._head_since = None
+        self._body_since, self._body_bytes = self.loop.time(), 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request's last byte."""
+        self._body_since = self._close_at = None
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer's last byte; a body that is still coming is heard for a moment, not more."""
+        super().on_response_complete()
+        if self._body_since is not None:
+            self._close_at = self.loop.time() + LINGER
+
+    def resume_writing(self) -> None:
+        """The client has read a good piece."""
+        self._moved = self.loop.time()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """A problem in place of uvicorn's line of text; then the connection ends."""
+        if self._head_is_large:
+            most = self.patience.head_bytes
+            error: LinocutError = PayloadTooLarge(f"the headers take more than {most:,} bytes")
+            self._refuse(431, error)
+        else:
+            self._refuse(400, InvalidBody("this is no HTTP/1.1 request that can be read"))
+
+    def _refuse(self, status: int, error: LinocutError) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            body = problem(error, request_id="", instance="", status=status)
+            self.transport.write(_answer(status, body, self.server_state.default_headers))
+        self.transport.close()
+
+    def _look(self) -> None:
+        """Whether it still moves; and when to look again."""
+        now = self.loop.time()
+        if self._client_does_not_take(now):
+            self.transport.abort()
+            return
+        if self._close_at is not None and now > self._close_at:
+            self.transport.close()
+        elif self._is_idle():
+            self._head_since, self._head_bytes = now, 0
+        elif self._is_late(now):
+            self._refuse(408, InvalidBody("the request took too long to come"))
+        self._looked = now
+        self._next_look = self.loop.call_later(LOOK, self._look)
+
+    def _is_idle(self) -> bool:
+        """Between two requests, with nobody watching: uvicorn's own clock has been stopped."""
+        answered = self.cycle is not None and self.cycle.response_complete
+        reading = self._head_since is not None or self._body_since is not None
+        return answered and not reading and self.timeout_keep_alive_task is None
+
+    def _is_late(self, now: float) -> bool:
+        if self.transport.is_closing():
+            return False
+        if self._head_since is not None:
+            return now > self._head_since + self.patience.head_seconds
+        if self._body_since is None:
+            return False
+        if self.flow.read_paused:  # it is the application that does not take
+            self._body_since += now - self._looked
+        due = self._body_since + self.patience.stall_seconds
+        return now > due + self._body_bytes / BYTES_A_SECOND
+
+    def _client_does_not_take(self, now: float) -> bool:
+        """Whether what was written has been lying here for too long."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0 or self._unsent - unsent >= TAKEN:
+            self._moved, self._unsent = now, unsent
+        self._unsent = max(self._unsent, unsent)
+        return now > self._moved + self.patience.stall_seconds
+
+
+def _answer(status: int, body: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> bytes:
+    content = json.dumps(body).encode()
+    own = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(content)).encode()),
+        (b"connection", b"close"),
+    ]
+    lines = [name + b": " + value + b"\r\n" for name, value in (*headers, *own)]
+    return b"".join([STATUS_LINE[status], *lines, b"\r\n", content])

@@ -1,0 +1,121 @@
+"""`POST /api/assets`: a picture is uploaded, to be used as a reference by its key."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import unicodedata
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from fastapi import APIRouter
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from linocut.errors import InvalidBody, InvalidRequest, PayloadTooLarge, UnsupportedMedia
+from linocut.jobs.record import StoredFile
+from linocut.server.answers import base_url, link, service_of
+from linocut.server.auth import Drawer
+from linocut.server.keyring import Caller
+from linocut.server.references import UPLOAD, keep
+
+router = APIRouter(tags=["Pictures"])
+
+FIELD: Final = "asset"
+MOST_FIELDS: Final = 8
+MOST_NAME: Final = 200
+
+
+@router.post("/api/assets", operation_id="uploadAsset", summary="Upload a reference picture")
+async def upload(request: Request, caller: Drawer) -> Response:
+    """A PNG, JPEG or WebP as the multipart field `asset`; `fileContent.path` is its key.
+
+    It is stored upright and without the metadata it came with.
+    """
+    service = service_of(request)
+    allowance = await service.limiter.take(caller)
+    data, name = await _sent(request, service.settings.max_upload)
+    picture = await service.guard.normalise(data, name or "the upload")
+    file = await keep(service, caller.tenant, picture, kind=UPLOAD, name=name)
+    address = link(service, file.key, base_url(request))
+    return JSONResponse(asset_of(file, caller, address), headers=allowance.headers)
+
+
+async def _sent(request: Request, most: int) -> tuple[bytes, str]:
+    """The bytes of the field `asset`, and the name that its file had."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise UnsupportedMedia(
+            "an upload comes as multipart/form-data",
+            hint=f"curl --form '{FIELD}=@picture.png' sends it so",
+        )
+    try:
+        async with request.form(max_files=1, max_fields=MOST_FIELDS) as form:
+            sent = form.get(FIELD)
+            if not isinstance(sent, UploadFile):
+                raise InvalidRequest(
+                    f"the file is expected in the field {FIELD!r}",
+                    field=FIELD,
+                    hint=f"curl --form '{FIELD}=@picture.png' sends it so",
+                )
+            data = await sent.read(most + 1)
+            name = plain_name(sent.filename or "")
+    except (MultiPartException, FormParserError) as error:
+        raise InvalidBody("the body is no multipart form that can be read") from error
+    if len(data) > most:
+        raise PayloadTooLarge(f"the picture has over {most:,} bytes", hint="make it smaller")
+    return data, name
+
+
+def plain_name(name: str) -> str:
+    """A file's name for people to recognise: without folders and signs that cannot be seen."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    seen = "".join(sign for sign in last if unicodedata.category(sign)[0] != "C")
+    return re.sub(r"\s+", " ", seen).strip()[:MOST_NAME]
+
+
+def asset_of(file: StoredFile, caller: Caller, address: str) -> dict[str, Any]:
+    """The answer in the hosted shape; what speaks of a bucket there speaks of this store here."""
+    made = datetime.fromtimestamp(file.created_at, UTC).isoformat(timespec="milliseconds")
+    name = file.original_name or PurePosixPath(file.key).name
+    return {
+        "asset": {
+            "fieldname": FIELD,
+            "originalname": name,
+            "encoding": "7bit",
+            "mimetype": file.content_type,
+            "size": file.size,
+            "bucket": "linocut",
+            "key": file.key,
+            "acl": "private",
+            "contentType": file.content_type,
+            "contentDisposition": None,
+            "contentEncoding": None,
+            "storageClass": "STANDARD",
+            "serverSideEncryption": None,
+            "metadata": {
+                "team-id": caller.tenant,
+                "user-id": caller.id,
+                "fieldname": FIELD,
+                "originalname": name,
+                "width": file.width,
+                "height": file.height,
+            },
+            "location": address,
+            "etag": f'"{file.sha256}"',
+        },
+        "fileContent": {
+            "uuid": secrets.token_hex(16),
+            "path": file.key,
+            "type": PurePosixPath(file.key).suffix.removeprefix("."),
+            "name": name,
+            "content": None,
+            "status": "ACTIVE",
+            "metadata": {"token": 0, "character": 0},
+            "createdAt": made.replace("+00:00", "Z"),
+        },
+    }

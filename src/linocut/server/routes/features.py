@@ -1,0 +1,172 @@
+"""`POST /api/features`: a picture is asked for, and answered in one of three ways.
+
+Blocking (the rule), at once (`"async": true`, or `Prefer: respond-async`), or as a stream of
+events (`?isStreaming=true`). A caller who goes away cancels nothing: the record goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from linocut.errors import Conflict, LinocutError, of_stored
+from linocut.jobs.record import Record, State
+from linocut.jobs.terms import Submitted
+from linocut.server import problems
+from linocut.server.admission import Wish, admit
+from linocut.server.answers import answer, base_url, service_of
+from linocut.server.auth import Drawer
+from linocut.server.body import JsonObject, read_json
+from linocut.server.context import Service
+from linocut.server.dialects.features import FeatureCall, parse
+from linocut.server.idempotency import HEADER, REPLAYED, fingerprint, key_in
+from linocut.server.streams import HEADERS, MEDIA_TYPE, looks, story
+
+ROUTE: Final = "/api/features"
+LARGE: Final = 1_000_000  # bytes from which a body is parsed beside the event loop
+_PREFERENCE: Final = re.compile(
+    r'\s*([\w-]+)\s*(?:=\s*"?(\d{1,6})"?)?\s*(?:;[^,]*)?(?:,|$)', re.ASCII
+)
+
+router = APIRouter(tags=["Pictures"])
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What the `Prefer` header asks for; what is not understood there is passed over."""
+
+    at_once: bool = False
+    wait: float | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> Preference:
+        """As the request says."""
+        text = ",".join(request.headers.getlist("prefer"))
+        found = {name.lower(): value for name, value in _PREFERENCE.findall(text)}
+        wait = found.get("wait")
+        return cls("respond-async" in found, float(wait) if wait else None)
+
+    @property
+    def applied(self) -> dict[str, str]:
+        """The header that says so."""
+        said = "respond-async" if self.at_once else f"wait={self.wait:.0f}" if self.wait else ""
+        return {"Preference-Applied": said} if said else {}
+
+
+@router.post(ROUTE, operation_id="createPicture", summary="Draw a picture")
+async def create(
+    request: Request,
+    caller: Drawer,
+    *,
+    is_streaming: Annotated[
+        bool, Query(alias="isStreaming", description="Answer with a stream of events.")
+    ] = False,
+) -> Response:
+    """Draw from a prompt, with or without reference pictures.
+
+    Answers when the picture is done; with `"async": true` or `Prefer: respond-async` at once, and
+    `GET /api/results/{uuid}` tells how it goes. Sent again with the same `Idempotency-Key`, it
+    leads to the same record.
+    """
+    service = service_of(request)
+    allowance = await service.limiter.take(caller)
+    body = await _body(request)
+    call = parse(body)
+    base = base_url(request)
+    wish = Wish(
+        call=call,
+        idempotency_key=key_in(request.headers.get(HEADER)),
+        fingerprint=fingerprint(ROUTE, body),
+        preview=is_streaming,
+        here=base,
+    )
+    submitted = await admit(service, caller, wish)
+    headers = {**allowance.headers, **({REPLAYED: "true"} if submitted.replayed else {})}
+    if is_streaming:
+        events = story(service, submitted.record, after=0, base=base)
+        at = {"Location": f"/api/records/{submitted.record.id}"}
+        return StreamingResponse(events, media_type=MEDIA_TYPE, headers=headers | HEADERS | at)
+    return await _answered(request, call, submitted, headers)
+
+
+async def _body(request: Request) -> JsonObject:
+    raw = await request.body()
+    kind = request.headers.get("content-type")
+    if len(raw) < LARGE:
+        return read_json(raw, kind)
+    return await asyncio.to_thread(read_json, raw, kind)
+
+
+async def _answered(
+    request: Request, call: FeatureCall, submitted: Submitted, headers: Mapping[str, str]
+) -> Response:
+    """The record as it is now, or as it is when it has ended."""
+    service, prefer, record = service_of(request), Preference.of(request), submitted.record
+    if call.is_async or prefer.at_once:
+        status = 202 if prefer.at_once and not record.is_final else 200
+        applied = prefer.applied if prefer.at_once else {}
+        return await record_answer(request, record, status, {**headers, **applied})
+    most = service.settings.sync_wait
+    seconds = most if prefer.wait is None else min(prefer.wait, most)
+    record = await ended(request, service, record, seconds)
+    if not record.is_final:
+        return await record_answer(request, record, 202, {**headers, **prefer.applied})
+    error = _failure(record)
+    if error is not None:
+        return failure_answer(request, record, error, headers)
+    return await record_answer(request, record, 200, headers)
+
+
+async def ended(request: Request, service: Service, record: Record, seconds: float) -> Record:
+    """The record when it has ended; before that, if time is up or nobody listens any more."""
+    until = time.monotonic() + seconds
+    async with aclosing(looks(service, record.id)) as pulse:
+        async for due in pulse:
+            if due and not record.is_final:
+                record = await service.store.record(record.tenant, record.id) or record
+            if record.is_final or time.monotonic() >= until or await request.is_disconnected():
+                break
+    return record
+
+
+async def record_answer(
+    request: Request, record: Record, status: int, headers: Mapping[str, str]
+) -> Response:
+    """`{"aiRecord": …}`; 202 says where to ask again."""
+    content: dict[str, Any] = {
+        "aiRecord": await answer(service_of(request), record, base_url(request))
+    }
+    at = {"Location": f"/api/records/{record.id}", "Retry-After": "2"} if status == 202 else {}
+    return JSONResponse(content, status, {**headers, **at, "Cache-Control": "no-store"})
+
+
+def failure_answer(
+    request: Request, record: Record, error: LinocutError, headers: Mapping[str, str]
+) -> Response:
+    """The problem that ended the record, and which record that was."""
+    said = problems.problem(
+        error,
+        request_id=request.state.request_id,
+        instance=f"/api/records/{record.id}",
+    )
+    return JSONResponse(
+        said | {"uuid": record.id},
+        problems.status_of(error),
+        {**headers, **problems.headers_of(error), "Cache-Control": "no-store"},
+        media_type=problems.MEDIA_TYPE,
+    )
+
+
+def _failure(record: Record) -> LinocutError | None:
+    if record.state is State.CANCELED:
+        return Conflict("the picture was canceled before it was done", hint="send it again")
+    return of_stored(record.error or {}) if record.state is State.FAILURE else None

@@ -1,0 +1,250 @@
+"""Everything an operator can set, as one frozen value: LINOCUT_<NAME> in the environment.
+
+The order is that of docs/settings.md, which a test holds equal to this page. Times are seconds,
+sizes are bytes. Where the values come from: `linocut.server.environment`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+MB: Final = 1_000_000
+DAY: Final = 86_400
+CHECKPOINT: Final = "linocut-mini"
+
+
+def _split(value: object) -> object:
+    """A list as people write it: by commas or spaces."""
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _is_on(value: object) -> object:
+    """For a switch that anything but a no turns on."""
+    return value.lower() not in {"", "0", "false", "no", "off"} if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _set(default: Any, text: str, **rules: Any) -> Any:
+    return Field(default, description=text, **rules)
+
+
+class Settings(BaseModel):
+    """One server's settings, checked together; every field has a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    # Where it listens
+    host: str = _set(
+        "127.0.0.1",
+        "the address to listen on; 0.0.0.0 or :: for every one, which needs keys",
+        min_length=1,
+    )
+    port: int = _set(8000, "the port to listen on; 0 takes a free one", ge=0, le=65_535)
+    public_url: str = _set(
+        "", "how the world reaches this server, as https://pictures.example.org; links begin so"
+    )
+    allowed_hosts: Words = _set(
+        (), "Host headers that are believed when links are made, where no public_url is set"
+    )
+    forwarded_allow_ips: str = _set(
+        "", "proxies whose X-Forwarded-For and -Proto are believed: addresses, networks, or *"
+    )
+    cors_origins: Words = _set(
+        (), "origins whose pages may call the API from a browser, as https://app.example.org; or *"
+    )
+
+    # Where things are
+    home: Path = _set(Path("~/.cache/linocut"), "the folder of pulled checkpoints")
+    data_dir: Path = _set(
+        Path("~/.local/share/linocut"), "database, pictures and secrets; one server per folder"
+    )
+    database_url: SecretStr = _set(
+        SecretStr(""),
+        "postgresql://user:password@host/name; without it, SQLite in the data folder",
+    )
+    prefix: str = _set(
+        "",
+        "what the keys of stored pictures begin with, as team-a/",
+        pattern=r"^(?:[A-Za-z0-9][A-Za-z0-9._-]*/)*$",
+        max_length=100,
+    )
+
+    # What draws
+    checkpoint: str = _set(CHECKPOINT, "a name that linocut ls lists, or a folder", min_length=1)
+    device: str = _set(
+        "auto", "auto, cpu, cuda or cuda:N", pattern=r"^(?:auto|cpu|cuda(?::[0-9]{1,3})?)$"
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = _set(
+        "auto", "precision of the weights; auto is float32 on a CPU and bfloat16 on a GPU"
+    )
+    threads: int = _set(0, "threads that a worker computes with; 0 leaves it alone", ge=0, le=1024)
+    workers: int = _set(1, "worker processes; each loads the checkpoint", ge=1, le=64)
+    worker: str = _set(
+        "engine",
+        "engine; for tests and load trials fake, which draws stripes without a model, and its "
+        "arguments, as fake --step-seconds=0.01",
+        pattern=r"^(?:engine|fake)(?: [^\n]*)?$",
+    )
+
+    # Who may do what
+    auth: bool = _set(True, "off: everybody who reaches the server is its admin; loopback only")
+    key_rate: int = _set(
+        180, "requests a minute of a key without a rate of its own; 0 is no limit", ge=0
+    )
+    key_share: int = _set(
+        50, "places in the queue of a key without a share of its own; 0 is no limit", ge=0
+    )
+    key_quota: float = _set(
+        0.0,
+        "worker seconds a UTC day of a key without a quota of its own; 0 is no limit",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    safety: Literal["on", "per-key", "off"] = _set(
+        "per-key",
+        "on: every request is checked; per-key: disable_safety_checker counts for keys that may; "
+        "off: for every key",
+    )
+    safety_model: Literal["matcher", "text_encoder"] = _set(
+        "matcher", "what checks prompts; text_encoder asks the model too and loads all its layers"
+    )
+    fetch: bool = _set(True, "whether pictures are fetched from addresses that callers give")
+    fetch_allow: Words = _set(
+        (), "hosts that pictures and webhooks may reach though they are not public, as nas.lan:8080"
+    )
+
+    # How much, how long
+    queue_limit: int = _set(100, "requests that may wait; more are told to come back", ge=1)
+    sync_wait: Seconds = _set(600.0, "seconds that a blocking call waits before it answers 202")
+    max_body: int = _set(64 * MB, "bytes that a request's body may have", ge=1024)
+    max_upload: int = _set(
+        20 * MB, "bytes that one picture may have: uploaded, fetched or in a data URI", ge=1024
+    )
+    link_seconds: Seconds = _set(
+        DAY, "seconds that a link to a picture works; at most 7 days", le=7 * DAY
+    )
+    idempotency_hours: float = _set(
+        24.0, "hours that an Idempotency-Key is remembered", gt=0, le=720
+    )
+    retention_days: float = _set(
+        0.0, "finished records and their pictures are deleted after so many days; 0 never",
+        ge=0, allow_inf_nan=False,
+    )  # fmt: skip
+    retention_bytes: int = _set(
+        0, "the oldest are deleted while pictures take more bytes than this; 0 never", ge=0
+    )
+    embed_prompt: bool = _set(True, "false leaves the prompt out of the pictures' files")
+
+    # Keeping at it
+    max_attempts: int = _set(3, "runs of a request whose worker dies before it fails", ge=1, le=20)
+    hang_seconds: Seconds = _set(120.0, "a worker that says nothing for so many seconds is ended")
+    start_seconds: Seconds = _set(
+        1800.0, "a worker that is not ready after so many seconds is ended"
+    )
+    lease: Seconds = _set(30.0, "a run that gives no sign for so many seconds is given to another")
+    heartbeat: Seconds = _set(
+        10.0, "seconds between two signs of a run; at most a third of the lease"
+    )
+    busy_timeout: Seconds = _set(
+        5.0, "seconds to wait for SQLite's lock; at most a sixth of the lease"
+    )
+    drain_seconds: float = _set(
+        30.0, "seconds that running pictures may take to finish when the server is told to stop",
+        ge=0, le=DAY, allow_inf_nan=False,
+    )  # fmt: skip
+    sse_heartbeat: Seconds = _set(
+        15.0, "seconds between two signs of life in an event stream", le=60
+    )
+
+    # Clients that are slow, or many
+    header_seconds: Seconds = _set(8.0, "seconds in which a request's headers must have come")
+    stall_seconds: Seconds = _set(
+        8.0, "a client that takes or gives nothing for so many seconds is cut off"
+    )
+    header_bytes: int = _set(32_768, "bytes that a request's line and headers may have", ge=4096)
+    max_connections: int = _set(2000, "requests at once; more are told to come back", ge=10)
+
+    # What it says
+    log_format: Literal["auto", "json", "console"] = _set(
+        "auto", "auto is console on a terminal and json elsewhere"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _set("info", "the least that is told")
+    metrics: bool = _set(True, "whether /metrics answers: to admin keys and the metrics_token")
+    metrics_token: SecretStr = _set(
+        SecretStr(""), "a bearer token that may read /metrics, and nothing else"
+    )
+    debug: Annotated[bool, BeforeValidator(_is_on)] = _set(
+        False, "errors of the command line show where they come from"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        if self.lease < 6 * self.busy_timeout:
+            raise ValueError(
+                f"lease={self.lease:g} is too short beside busy_timeout={self.busy_timeout:g}: "
+                f"use at least {6 * self.busy_timeout:g}, six times as long, or runs are taken "
+                "from workers that only wait for the database"
+            )
+        if self.heartbeat > self.lease / 3:
+            raise ValueError(
+                f"heartbeat={self.heartbeat:g} is too long for lease={self.lease:g}: "
+                f"use at most {self.lease / 3:g}, a third of it"
+            )
+        if not self.auth and not is_loopback(self.host):
+            raise ValueError(
+                f"host={self.host} can be reached by others, and auth is off: "
+                "listen on 127.0.0.1, or leave auth on"
+            )
+        if "?" in str(self.data_dir):
+            raise ValueError(f"data_dir={str(self.data_dir)!r}: use a folder without ? in its name")
+        _check_url(self.public_url)
+        for origin in self.cors_origins:
+            _check_origin(origin)
+        return self
+
+    @property
+    def database(self) -> str:
+        """The database's address: the one that is set, else the file in the data folder."""
+        named = self.database_url.get_secret_value()
+        return named or f"sqlite:///{self.data_folder / 'linocut.db'}"
+
+    @property
+    def data_folder(self) -> Path:
+        """The data folder, whole."""
+        return self.data_dir.expanduser().absolute()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this computer reaches the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_url(url: str) -> None:
+    if not url:
+        return
+    parts = urlsplit(url)
+    plain = not (parts.query or parts.fragment or parts.username)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+        raise ValueError(f"public_url={url!r}: use an address as https://pictures.example.org")
+
+
+def _check_origin(origin: str) -> None:
+    parts = urlsplit(origin)
+    if origin == "*":
+        return
+    whole = bool(parts.netloc) and f"{parts.scheme}://{parts.netloc}" == origin
+    if parts.scheme not in {"http", "https"} or not whole:
+        raise ValueError(f"cors_origins={origin!r}: use an origin as https://app.example.org, or *")

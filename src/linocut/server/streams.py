@@ -1,0 +1,84 @@
+"""A record's story as server-sent events: what was written so far, then what comes, to its end.
+
+`id` is the event's number in the story, so that a reader who was cut off goes on behind the last
+one it saw. What carries no id is said to the moment only: the place in the queue as it moves, the
+comment that keeps a silent line open, and the goodbye of a server that is leaving.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any, Final
+
+from linocut.errors import of_stored
+from linocut.jobs.record import ENDINGS, Record, RecordEvent, State
+from linocut.server.answers import answer
+from linocut.server.context import Service
+from linocut.server.problems import problem
+
+MEDIA_TYPE: Final = "text/event-stream"
+HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+RETRY_MS: Final = 2000
+TICK: Final = 0.5  # how soon a stream notices that the server is leaving
+POLL: Final = 2.0  # a change that another process made is seen after so long
+KINDS: Final = frozenset(ENDINGS.values())
+
+
+async def looks(service: Service, record_id: str) -> AsyncGenerator[bool, None]:
+    """Whether to read the record again: at once, when it changed, and now and then to be sure.
+
+    In between, False: time passed and nothing else. Ends when the server is leaving.
+    """
+    with service.bus.listen(record_id) as ear:
+        rung, read_at = True, 0.0
+        while not service.draining.on:
+            now = time.monotonic()
+            due = rung or now - read_at >= POLL
+            if due:
+                read_at = now
+            yield due
+            rung = await ear.wait(TICK)
+
+
+def frame(kind: str, data: Mapping[str, Any], seq: int | None = None) -> bytes:
+    """One event on the wire."""
+    number = "" if seq is None else f"id: {seq}\n"
+    return f"{number}event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+
+
+async def story(service: Service, record: Record, *, after: int, base: str) -> AsyncIterator[bytes]:
+    """The record's events behind the number `after`, until it has ended or the server leaves."""
+    yield f"retry: {RETRY_MS}\n\n".encode()
+    spoken = time.monotonic()
+    async with aclosing(looks(service, record.id)) as pulse:
+        async for due in pulse:
+            for event in await service.store.events(record.id, after) if due else ():
+                after, spoken = event.seq, time.monotonic()
+                yield await _told(service, record, event, base)
+                if event.kind in KINDS:
+                    return
+            if time.monotonic() - spoken >= service.settings.sse_heartbeat:
+                spoken = time.monotonic()
+                yield b": still here\n\n"
+                now = await service.store.record(record.tenant, record.id)
+                if now is None or (now.is_final and not await service.store.events(now.id, after)):
+                    return
+                if now.state is State.QUEUED:
+                    place = await service.store.place(now.id)
+                    yield frame("queued", {"uuid": now.id, "place": place})
+    yield frame("shutdown", {"uuid": record.id, "retry": RETRY_MS})
+
+
+async def _told(service: Service, record: Record, event: RecordEvent, base: str) -> bytes:
+    """The event as a frame; the last one brings the record as it ended."""
+    data = {"uuid": record.id, **event.data}
+    if event.kind in KINDS:
+        ended = await service.store.record(record.tenant, record.id)
+        if ended is not None:
+            data["aiRecord"] = await answer(service, ended, base)
+            if ended.error is not None:
+                data["error"] = problem(of_stored(ended.error), request_id="", instance="")
+    return frame(event.kind, data, event.seq)

@@ -1,0 +1,111 @@
+"""Keys from the command line, on a data folder of the test's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linocut.server.keys import parse_key
+
+Run = Callable[..., Any]
+
+
+def listed(linocut: Run) -> list[dict[str, Any]]:
+    """The keys there are."""
+    return list(json.loads(linocut("keys", "ls", "--json").out)["keys"])
+
+
+def test_a_key_is_the_only_thing_on_standard_output(linocut: Run, folder: Path) -> None:
+    done = linocut("keys", "add", "app")
+    assert done.code == 0
+    assert parse_key(done.lines[0]) is not None
+    assert len(done.lines) == 1
+    assert "not shown again" in done.err
+    assert (folder.parent / "home/.local/share/linocut/linocut.db").exists()
+
+
+def test_a_key_says_what_it_may(linocut: Run) -> None:
+    said = json.loads(
+        linocut(
+            "keys", "add", "app", "--scopes", "admin", "--rate", "0", "--share", "3",
+            "--quota", "60", "--days", "1", "--allow-unsafe", "--tenant", "team", "--json",
+        ).out
+    )  # fmt: skip
+    (kept,) = listed(linocut)
+    assert kept == {name: value for name, value in said.items() if name != "key"}
+    assert (kept["scopes"], kept["rate"], kept["share"]) == (["admin"], 0, 3)
+    assert (kept["quota_seconds"], kept["allow_unsafe"], kept["tenant"]) == (60, True, "team")
+    assert kept["expires_at"] > kept["created_at"]
+    assert kept["state"] == "works"
+    line = linocut("keys", "ls").lines[0]
+    for words in (kept["id"], "works", "admin", "app of team", "unlimited requests a minute",
+                  "3 places in the queue", "may switch checks off", "never used"):  # fmt: skip
+        assert words in line
+
+
+def test_the_list_never_holds_a_key(linocut: Run) -> None:
+    key = linocut("keys", "add", "app").lines[0]
+    assert (
+        key[14:] not in (linocut("keys", "ls").out + linocut("keys", "ls", "--json").out).decode()
+    )
+
+
+def test_a_name_is_a_tenant_and_a_second_key_for_it_has_to_be_meant(linocut: Run) -> None:
+    linocut("keys", "add", "app")
+    again = linocut("keys", "add", "app")
+    assert (again.code, again.out) == (2, b"")
+    assert "app has a key already" in again.err
+    assert linocut("keys", "add", "app", "--tenant", "app").code == 0
+    assert [key["tenant"] for key in listed(linocut)] == ["app", "app"]
+
+
+def test_a_revoked_key_stays_in_the_list_as_that(linocut: Run) -> None:
+    key = parse_key(linocut("keys", "add", "app").lines[0])
+    assert key is not None
+    assert linocut("keys", "revoke", key.id).code == 0
+    assert listed(linocut)[0]["state"] == "revoked"
+    assert "had been revoked before" in linocut("keys", "revoke", key.id).err
+
+
+def test_a_key_is_revoked_by_its_whole_text_too(linocut: Run) -> None:
+    text = linocut("keys", "add", "app").lines[0]
+    assert linocut("keys", "revoke", text).code == 0
+    assert listed(linocut)[0]["state"] == "revoked"
+
+
+def test_no_verb_is_help(linocut: Run) -> None:
+    assert b"revoke" in linocut("keys").out
+
+
+def test_no_keys_is_said(linocut: Run) -> None:
+    done = linocut("keys", "ls")
+    assert (done.code, done.out) == (0, b"")
+    assert "linocut keys add NAME" in done.err
+
+
+def test_a_key_that_is_not_there_cannot_be_revoked(linocut: Run) -> None:
+    done = linocut("keys", "revoke", "nothing1")
+    assert done.code == 1
+    assert "there is no key nothing1" in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["add", ""], ["add", "x" * 65], ["add", "a\x1bb"], ["add", " a"],
+     ["add", "a", "--rate", "nan"], ["add", "a", "--rate", "-1"], ["add", "a", "--days", "inf"],
+     ["add", "a", "--scopes", "root"]],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(linocut: Run, arguments: list[str]) -> None:
+    done = linocut("keys", *arguments)
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+
+
+def test_another_folder_has_other_keys(linocut: Run, tmp_path: Path) -> None:
+    linocut("keys", "add", "app", "--data-dir", tmp_path / "other")
+    assert linocut("keys", "ls").out == b""
+    assert len(linocut("keys", "ls", "--data-dir", tmp_path / "other").lines) == 1

@@ -1,0 +1,116 @@
+"""What a person sees of a server; its life is in tests/server/test_run.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linocut.catalog import MINI
+from linocut.cli.serve import KEY_FILE, announcer
+from linocut.server.keys import new_key
+from linocut.server.run import Draws, Leaves, Listening, Waits
+from linocut.server.settings import Settings
+from linocut.workers.protocol import Ready
+
+URL = "http://127.0.0.1:8000"
+
+
+def greeting(
+    capsys: pytest.CaptureFixture[str], settings: Settings, news: Any
+) -> tuple[str, list[str]]:
+    """What is printed, and its `curl` as a shell understands it."""
+    announcer(settings)(news)
+    said = capsys.readouterr().out
+    command = said[said.index("curl") : said.index("}'\n") + 3]
+    shell = f'curl() {{ printf "%s\\0" "$@"; }}; KEY=mine; {command}'
+    words = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True).stdout
+    return said, words.split("\0")
+
+
+def test_on_a_terminal_the_first_key_is_shown_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    key = new_key()
+    said, words = greeting(capsys, Settings(data_dir=tmp_path), Listening(URL, key))
+    assert said.count(f"Key         {key.text}") == 1
+    assert f"API-KEY: {key.text}" in words
+    assert f"{URL}/api/features" in words
+    assert not (tmp_path / KEY_FILE).exists()
+
+
+def test_elsewhere_it_goes_into_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = new_key()
+    said, words = greeting(capsys, Settings(data_dir=tmp_path), Listening(URL, key))
+    assert key.text not in said
+    assert (tmp_path / KEY_FILE).read_text(encoding="ascii") == f"{key.text}\n"
+    assert f"API-KEY: {key.text}" in words
+
+
+def test_a_folder_with_a_space_is_pasted_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my data's"
+    folder.mkdir()
+    key = new_key()
+    _, words = greeting(capsys, Settings(data_dir=folder), Listening(URL, key))
+    assert f"API-KEY: {key.text}" in words
+
+
+def test_later_it_asks_for_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said, words = greeting(capsys, Settings(data_dir=tmp_path), Listening(URL, None))
+    assert "linocut keys add NAME" in said
+    assert "API-KEY: mine" in words
+
+
+def test_without_auth_it_asks_for_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(data_dir=tmp_path, auth=False)
+    said, _ = greeting(capsys, settings, Listening(URL, None))
+    assert "none is needed" in said
+
+
+def test_the_example_is_one_that_the_checkpoint_can_draw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo, _ = greeting(capsys, Settings(data_dir=tmp_path), Listening(URL, None))
+    real = Settings(data_dir=tmp_path, checkpoint="flux-2-dev")
+    whole, _ = greeting(capsys, real, Listening(URL, None))
+    assert '"prompt": "a red apple"' in demo
+    assert '"prompt": "A cozy coffee shop interior in the morning, ' in whole
+
+
+def test_the_rest_is_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    ready = Ready(checkpoint="linocut-mini", demo=True, device="cpu", modes=(), config=MINI,
+                  rates={})  # fmt: skip
+    tell = announcer(Settings())
+    for news in (Draws(ready, 3.2), Waits("it crashed"), Leaves(30), Leaves(0)):
+        tell(news)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Ready after 3.2 s: linocut-mini (a demo) draws on cpu.")
+    assert lines[1].startswith("Not ready yet: it crashed.")
+    assert lines[2].startswith("Stopping. What is being drawn has 30 s to end. ")
+    assert lines[3].startswith("Stopping. ")
+
+
+def test_a_server_that_is_not_installed_says_how_to() -> None:
+    code = (
+        "import sys; sys.modules['fastapi'] = None\n"
+        "from linocut.cli.main import main; sys.exit(main(['serve', '--port', '0']))"
+    )
+    sources = str(Path(__file__).parents[2] / "src")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": sources, "PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "error: the server is not installed: there is no module fastapi" in done.stderr
+    assert "pip install 'linocut[engine,server,mini]'" in done.stderr
