@@ -14,7 +14,7 @@ CHECKPOINT := $(shell find checkpoints/linocut-mini -type f -not -path '*/__pyca
 export PROMPT_TEXT := $(value PROMPT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image prompt serve test check bench fmt docs train-mini clean
+.PHONY: help setup image prompt serve test storm check bench fmt docs train-mini clean
 
 # $(call stage,what a person reads,command): one line on the terminal, all the rest in $(LOG).
 define stage
@@ -26,7 +26,7 @@ endef
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
-setup: .venv/.engine ## Install the engine, the demo checkpoint and the command line into .venv
+setup: .venv/.engine ## Install engine, server, demo checkpoint and command line into .venv
 	@echo "Ready: $(BIN)/linocut"
 
 image: prompt .venv/.engine ## Draw: make image PROMPT="a red apple" [SEED=1 WIDTH=512 HEIGHT=512 ARGS=...]
@@ -37,11 +37,14 @@ prompt:
 	@test -n "$$PROMPT_TEXT" || { \
 	echo 'Say what to draw: make image PROMPT="a red apple"' >&2; exit 2; }
 
-serve: ## Not yet: this version has no server
-	@echo 'There is no server yet. What draws today: make image PROMPT="a red apple"' >&2; exit 1
+serve: .venv/.engine ## Start the server on http://127.0.0.1:8000 [ARGS=...]
+	@exec $(BIN)/linocut serve $(ARGS)
 
 test: .venv/.dev ## Run every test [ARGS=...]
 	$(BIN)/python -m pytest $(ARGS)
+
+storm: .venv/.dev ## Prove the service's promises at full size and write docs/reliability.md
+	$(BIN)/python -m pytest -q tests/storm --storm=full $(ARGS)
 
 check: .venv/.dev ## Format, lint, types, import order, house rules
 	$(BIN)/ruff format --check .
@@ -92,12 +95,12 @@ clean: ## Remove .venv and caches; pictures, and a training's work in build, sta
 	@touch $@
 
 .venv/.engine: .venv/.mini pyproject.toml
-	$(call stage,Installing linocut,$(BIN)/pip install -e '.[engine$(comma)mini]')
+	$(call stage,Installing linocut,$(BIN)/pip install -e '.[engine$(comma)server$(comma)mini]')
 	@touch $@
 
 .venv/.dev: .venv/.mini pyproject.toml training/pyproject.toml
 	$(call stage,Installing linocut and its tools,\
-	$(BIN)/pip install -e '.[engine$(comma)mini$(comma)dev]' -e ./training)
+	$(BIN)/pip install -e '.[engine$(comma)server$(comma)postgres$(comma)mini$(comma)dev]' -e ./training)
 	@touch .venv/.engine $@
 
 comma := ,
