@@ -60,7 +60,8 @@ The classifier: $classifier
 
 Read these with care. The judge learned from the same drawings as the checkpoint and forgives soft
 shapes, so people will recognise fewer pictures than it does; on a source that it never saw it does
-not reach the 85 % that it should, and its own sense of style is weaker than the style gate.
+not reach the 85 % that it should. Styles blur into each other: their share is below its gate of
+90 %.
 
 Least recognised: $worst.
 
@@ -91,9 +92,9 @@ On two CPU cores without matrix units, from `training/` in linocut's repository
 (`make train-mini`), seeds and package versions fixed: $cost. Guidance is distilled in: one pass a
 step serves, for any value from 0 to 10.
 
-These weights are a first edition and were stopped early: the transformer went through its stages
-in several resumed runs while their lengths were still being settled (1,025 steps of 80 pictures,
-the last 75 with guidance), and its loss was still falling.
+These weights are a first edition: the transformer went through its stages in several resumed runs
+while their lengths were still being settled (2,190 steps of 80 pictures, the last 150 with
+guidance), and its loss was still falling.
 
 ## Data and licences
 

@@ -34,6 +34,9 @@ FIRST_SIDE: Final = 64  # of the first part of the training, which is cheaper
 WIDTHS: Final = (32, 64, 128, 192)
 LEAST_ACCURACY: Final = 0.85
 SETTLING_BATCHES: Final = 40
+DIFFERENT: Final = 28  # of 255: what is nearer to the border's colour is background
+SPECKS: Final = 0.02  # of a row: fewer pixels than this are no object
+FILLED: Final = 0.88  # of the frame, by the object's longer side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,7 @@ class Plan:
     batch: int = 64
     muon_rate: float = 3e-3
     adam_rate: float = 2e-3
-    style_weight: float = 0.3
+    style_weight: float = 0.5
     other_weight: float = 0.5
     smoothing: float = 0.1
     seed: int = 0
@@ -117,9 +120,29 @@ class Judge:
 
 
 def to_input(pixels: Pixels) -> Tensor:
-    """A picture as the network sees it. [3, S, S] in [0, 1]"""
-    small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    """A picture as the network sees it: its object fills the frame. [3, S, S] in [0, 1]"""
+    small = Image.fromarray(framed(pixels)).resize(
+        (SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0
+    )
     return torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1).float() / 255
+
+
+def framed(pixels: Pixels) -> Pixels:
+    """The square around what differs from the border's colour; all of it where nothing does."""
+    border = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
+    behind = np.median(border, axis=0)
+    differs = np.abs(pixels - behind).max(-1) > DIFFERENT
+    rows, columns = (np.flatnonzero(differs.mean(axis) > SPECKS) for axis in (1, 0))
+    if not len(rows) or not len(columns):
+        return pixels
+    middle = (rows[0] + rows[-1] + 1) / 2, (columns[0] + columns[-1] + 1) / 2
+    side = round(max(np.ptp(rows), np.ptp(columns)) / FILLED) + 1
+    top, left = (round(at - side / 2) for at in middle)
+    framed = np.full((side, side, 3), behind, np.uint8)
+    from_y, from_x = max(top, 0), max(left, 0)
+    inside = pixels[from_y : top + side, from_x : left + side]
+    framed[from_y - top :, from_x - left :][: inside.shape[0], : inside.shape[1]] = inside
+    return framed
 
 
 def train(work: Path, plan: Plan | None = None) -> dict[str, Any]:

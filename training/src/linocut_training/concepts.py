@@ -275,7 +275,7 @@ STYLES: Final = {
 DEFAULT_STYLE: Final = "3d"  # what a caption without a style means
 
 # Drawn by other hands: a classifier that has seen these judges the shape and not the file.
-EXTRA_SOURCES: Final = ("noto-v1", "emojione", "fluent", "fxemoji")
+EXTRA_SOURCES: Final = ("noto-v1", "emojione", "fluent", "fxemoji", "streamline")
 
 BACKGROUNDS: Final[dict[str, Colour]] = {
     "white": (255, 255, 255),

@@ -105,6 +105,15 @@ PACKAGES: Final = {
             licence="Apache-2.0",
             credit="FxEmojis, Copyright Mozilla Foundation, Apache License 2.0",
         ),
+        Package(
+            source="streamline",
+            name="@iconify-json/streamline-emojis",
+            version="1.2.4",
+            sha256="5dac87c876b322500989828c5823143e0100d78881627a2e4081a4b897cbfdbc",
+            licence="CC-BY-4.0",
+            credit="Streamline Emojis, free icons by Streamline, CC-BY 4.0"
+            " (changed: rendered; the judge of pictures learned from them)",
+        ),
     )
 }
 

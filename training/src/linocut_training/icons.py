@@ -29,6 +29,17 @@ OWN_NAMES: Final[dict[str, dict[str, str]]] = {
     "noto-v1": {"angry_red_face": "pouting-face"},
     "emojione": {"angry_red_face": "pouting-face"},
     "fluent": {"angry_red_face": "pouting-face"},
+    "streamline": {
+        "angry_red_face": "pouting-face",
+        "bee": "honeybee",
+        "face_with_heart_eyes": "smiling-face-with-heart-eyes",
+        "moon": "crescent-moon",
+        "house": "house-with-garden",
+        "robot": "robot-face-1",
+        "snowman": "snowman",
+        "stone_head": "moai",
+        "sun": "sun-with-face",
+    },
     "fxemoji": {
         "angry_red_face": "pouting",
         "castle": "europeancastle",
@@ -101,7 +112,8 @@ def names_by_code(tarball: Path) -> dict[str, str]:
 def names_of(concept: Concept, source: str, iconify_name: str) -> tuple[str, ...]:
     """The names under which a package without code points may keep a concept, best first."""
     own = OWN_NAMES.get(source, {}).get(concept.key)
-    usual = (iconify_name, f"{iconify_name}-face", iconify_name.replace("-", ""))
+    joined = iconify_name.replace("-", "")
+    usual = (iconify_name, f"{iconify_name}-face", joined, f"{iconify_name}-1")
     return usual if own is None else (own, *usual)
 
 

@@ -42,8 +42,8 @@ class Plan:
     out. full_text_every: a step in so many has all rows, as drawing has.
     """
 
-    steps: int = 950
-    guided_steps: int = 75
+    steps: int = 2040
+    guided_steps: int = 150
     batch: int = 40
     muon_rate: float = 2e-3
     adam_rate: float = 1e-3
