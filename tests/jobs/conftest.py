@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import Row
 
+from linocut.errors import LinocutError, Unavailable
 from linocut.jobs.database import addresses
 from linocut.jobs.migrate import migrate
 from linocut.jobs.record import Order, StoredFile, Submission
@@ -32,6 +36,19 @@ from linocut.jobs.store import Store
 from linocut.jobs.terms import Limits
 from linocut.request import ImageRequest
 
+
+def beside(name: str) -> ModuleType:
+    """A module of this folder: tests are no package, so nothing here is found by its name."""
+    spec = spec_from_file_location(f"linocut_jobs_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+hands_and_studio = beside("studio")
+studio = hands_and_studio.studio
 Story = Callable[[Store], Awaitable[Any]]
 NUMBERS = count(1)
 DATABASES = ("sqlite", "postgresql")
@@ -256,6 +273,51 @@ async def kinds(store: Store, id: str) -> list[str]:
     return [event.kind for event in events]
 
 
+@dataclass
+class Fault:
+    """A method of a store that fails with Unavailable or the like, `left` times more.
+
+    is_deaf: it does what it is asked, and only the answer is lost.
+    """
+
+    error: LinocutError
+    left: float
+    is_deaf: bool
+    calls: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        thing: object,
+        method: str,
+        left: float = math.inf,
+        *,
+        error: LinocutError | None = None,
+        is_deaf: bool = False,
+    ) -> Fault:
+        """The fault is in the thing from now on."""
+        fault = cls(error or Unavailable("it is away", retry_after=1), left, is_deaf)
+        real = getattr(thing, method)
+
+        async def shaky(*said: object, **named: object) -> object:
+            fault.calls += 1
+            if fault.left <= 0:
+                return await real(*said, **named)
+            fault.left -= 1
+            if fault.is_deaf:
+                await real(*said, **named)
+            raise fault.error
+
+        setattr(thing, method, shaky)
+        return fault
+
+
+@pytest.fixture(scope="session")
+def hands() -> ModuleType:
+    """Workers for a `studio`: `hands.Hand()`, `hands.child()`."""
+    return hands_and_studio
+
+
 @pytest.fixture(scope="session")
 def jobs() -> SimpleNamespace:
     """The functions above, for tests."""
@@ -266,4 +328,5 @@ def jobs() -> SimpleNamespace:
         select_all=select_all,
         change=change,
         kinds=kinds,
+        fault=Fault.of,
     )

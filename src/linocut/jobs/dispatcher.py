@@ -9,13 +9,14 @@ a disk was away for a while.
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, repeat
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -30,17 +31,16 @@ from linocut.errors import (
     WorkerFailed,
     to_stored,
 )
-from linocut.events import Decoding, Encoding, Started, Step
 from linocut.images.keys import storage_key
 from linocut.images.store import PictureStore
 from linocut.jobs.bus import Bus
-from linocut.jobs.record import Record, StoredFile
+from linocut.jobs.progress import told
+from linocut.jobs.record import Record, State, StoredFile
 from linocut.jobs.store import Store
 from linocut.workers.protocol import (
     Finished,
     Job,
     Message,
-    PreviewFile,
     Refused,
     Stopped,
     Worker,
@@ -50,6 +50,7 @@ from linocut.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
+_UNWANTED: Final = object()
 PATIENCE_STEPS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between tries; the last one repeats
 
 
@@ -59,7 +60,8 @@ class Timing:
 
     poll: how long a lane that was not woken waits before it looks for work.
     progress: the least time between two written steps; the last step is always written.
-    storage_patience: how long a picture that cannot be stored is kept before the record fails.
+    storage_patience: how long a picture that cannot be stored or read is waited for before the
+    record fails.
     """
 
     lease: float = 30.0
@@ -71,14 +73,13 @@ class Timing:
     storage_patience: float = 60.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Run:
     """One record in one lane. `wanted` turns False when nobody waits for its picture any more."""
 
     record: Record
     worker: Worker
     wanted: bool = True
-    kept_until: float = 0.0
     written: float = 0.0
     pending: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
@@ -110,9 +111,12 @@ class Dispatcher:
     ) -> None:
         self.store, self.supervisor, self.pictures, self.bus = store, supervisor, pictures, bus
         self.timing, self.prefix, self.embed_prompt, self.name = timing, prefix, embed_prompt, name
-        self._draining = asyncio.Event()
-        self._runs: dict[str, Run] = {}
         self._lanes: list[asyncio.Task[None]] = []
+        self._runs: set[Run] = set()
+        self._quiet = asyncio.Event()  # nothing runs
+        self._quiet.set()
+        self._claiming = asyncio.Lock()
+        self._draining = False
 
     async def run(self) -> None:
         """Draw until drained; ends early only with an error of the program's own."""
@@ -125,20 +129,19 @@ class Dispatcher:
 
         What goes back is queued as if it had never been begun.
         """
-        self._draining.set()
-        self.bus.notify_work()
-        lanes = [lane for lane in self._lanes if not lane.done()]
-        if lanes:
-            await asyncio.wait(lanes, timeout=grace)
-        for run in list(self._runs.values()):
-            log.info("run goes back to the queue", record=run.id)
-            await self._patiently(run, partial(self._give_back, run), patience=1.0)
-        for lane in lanes:
+        self._draining = True
+        async with self._claiming:  # what is being claimed becomes a run, and nothing after it
+            pass
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._quiet.wait()
+        await asyncio.gather(*(self._give_back(run) for run in self._runs))
+        for lane in self._lanes:
             lane.cancel()
-        await asyncio.gather(*lanes, return_exceptions=True)
+        await asyncio.gather(*self._lanes, return_exceptions=True)
 
     async def _lane(self, number: int) -> None:
-        while not self._draining.is_set():
+        while not self._draining:
             with suppress(WorkerLost):  # the supervisor restarts it and keeps the reason
                 async with self.supervisor.lend() as worker:
                     record = await self._claim(f"{self.name}/{number}")
@@ -148,43 +151,56 @@ class Dispatcher:
     async def _claim(self, lane: str) -> Record | None:
         """The next record; None after a while without one, or when the server is leaving."""
         with self.bus.listen_work() as ear:
-            if self._draining.is_set():
-                return None
-            try:
-                record = await self.store.claim(lane, self.timing.lease)
-            except Unavailable as error:
-                log.warning("no work can be claimed", reason=error.message)
-                record = None
+            async with self._claiming:
+                if self._draining:
+                    return None
+                try:
+                    record = await self.store.claim(lane, self.timing.lease)
+                except Unavailable as error:
+                    log.warning("no work can be claimed", reason=error.message)
+                    record = None
             if record is None:
                 await ear.wait(self.timing.poll)
             return record
 
     async def _draw(self, record: Record, worker: Worker) -> None:
-        run = Run(record, worker, kept_until=time.monotonic() + self.timing.lease)
-        self._runs[run.id] = run
+        run = Run(record, worker)
+        self._runs.add(run)
+        self._quiet.clear()
         try:
             async with self._kept(run):
                 await self._carry(run, await self._ending(run))
         except WorkerLost as lost:
-            failure = lost
             log.warning("worker lost", record=run.id, attempt=record.attempt, reason=lost.message)
-            await self._patiently(run, lambda: self._retry(run, failure))
+            await self._retry(run, lost)
             raise
         finally:
-            self._runs.pop(run.id, None)
+            self._runs.discard(run)
+            if not self._runs:
+                self._quiet.set()
 
     async def _ending(self, run: Run) -> Message:
         """What the worker made of it; its progress is written on the way."""
         try:
-            job = await self._job(run.record)
+            job = await self._patiently(
+                run, lambda: self._job(run.record), patience=self.timing.storage_patience
+            )
         except (NotFound, StorageUnavailable) as error:
             return Refused(error=error, seconds=0.0)
+        if not isinstance(job, Job):
+            return Stopped(i=0, seconds=0.0)
+        ending: Message | None = None
         async for message in run.worker.run(job):
             if isinstance(message, Finished | Stopped | Refused):
-                await self._flush(run)
-                return message
-            await self._tell(run, message)
-        raise WorkerLost("the worker ended a run without saying how")
+                ending = message
+            elif run.wanted:
+                await self._tell(run, message)
+            else:  # it may have begun after it was told to stop
+                await run.worker.cancel()
+        if ending is None:
+            raise WorkerLost("the worker ended a run without saying how")
+        await self._flush(run)
+        return ending
 
     async def _job(self, record: Record) -> Job:
         order = record.order
@@ -209,76 +225,90 @@ class Dispatcher:
                 paid = 0.0 if isinstance(error, ContentRefused) else seconds
                 await self._fail(run, error, paid)
             case Stopped(seconds=seconds):
-                await self._patiently(
-                    run, lambda: self.store.settle(run.id, run.fence, seconds), even_unwanted=True
-                )
+                await self._settle(run, seconds)
 
     async def _hand_over(self, run: Run, finished: Finished) -> None:
         """The file first, durably; then the record that speaks of it."""
-        order = run.record.order
-        now, prompt = time.time(), order.request.prompt if self.embed_prompt else ""
-        key = storage_key(now, self.prefix, prompt, order.output_format)
-        file = StoredFile(
-            key=key,
-            tenant=run.record.tenant,
+        file = self._file(run.record, finished)
+        put = partial(self.pictures.put, file.key, finished.file)
+        try:
+            stored = await self._patiently(run, put, patience=self.timing.storage_patience)
+            is_kept = stored is not _UNWANTED and await self._recorded(run, file, finished)
+        except StorageUnavailable as error:
+            await self._fail(run, error, finished.seconds)
+            is_kept = False
+        if not is_kept:
+            log.info("a picture is dropped", record=run.id)
+            with suppress(StorageUnavailable):
+                await self.pictures.delete(file.key)
+            await self._settle(run, finished.seconds)
+
+    def _file(self, record: Record, finished: Finished) -> StoredFile:
+        order = record.order
+        prompt = order.request.prompt if self.embed_prompt else ""
+        return StoredFile(
+            key=storage_key(time.time(), self.prefix, prompt, order.output_format),
+            tenant=record.tenant,
             kind="result",
             content_type=finished.content_type,
             size=len(finished.file),
             sha256=hashlib.sha256(finished.file).hexdigest(),
             width=finished.width,
             height=finished.height,
-            record_id=run.id,
+            record_id=record.id,
         )
-        try:
-            stored = await self._patiently(
-                run,
-                lambda: self.pictures.put(key, finished.file),
-                patience=self.timing.storage_patience,
-            )
-        except StorageUnavailable as error:
-            await self._fail(run, error, finished.seconds)
-            return
+
+    async def _recorded(self, run: Run, file: StoredFile, finished: Finished) -> bool:
+        """False if the record is another's or over, so that it will never speak of the file.
+
+        The database alone knows: a first answer may have been lost, and the record be final by
+        this very run. If it says nothing for long, the file stays; the sweeper asks again.
+        """
         result = {**finished.metadata, "seconds": round(finished.seconds, 3)}
-        recorded = stored is not _UNWANTED and await self._patiently(
-            run,
-            lambda: self.store.succeed(run.id, run.fence, [file], result, finished.seconds),
-        )
-        if recorded is not True:
-            log.info("a picture that nobody waits for is dropped", record=run.id)
-            with suppress(StorageUnavailable):
-                await self.pictures.delete(key)
-            await self.store.settle(run.id, run.fence, finished.seconds)
+        succeed = partial(self.store.succeed, run.id, run.fence, [file], result, finished.seconds)
+        try:
+            return await self._patiently(run, succeed, even_unwanted=True) is True
+        except Unavailable:
+            return True
 
     async def _fail(self, run: Run, error: LinocutError, seconds: float) -> None:
-        await self._patiently(
-            run, lambda: self.store.fail(run.id, run.fence, to_stored(error), seconds)
-        )
+        fail = partial(self.store.fail, run.id, run.fence, to_stored(error), seconds)
+        await self._patiently(run, fail)
+
+    async def _settle(self, run: Run, seconds: float) -> None:
+        settle = partial(self.store.settle, run.id, run.fence, seconds)
+        with suppress(Unavailable):  # then it was for nothing
+            await self._patiently(run, settle, even_unwanted=True)
 
     async def _retry(self, run: Run, lost: WorkerFailed) -> None:
-        await self.store.release(
-            run.id,
-            run.fence,
-            counted=True,
-            delay=self.timing.retry_delay,
-            error=to_stored(lost),
-            max_attempts=self.timing.max_attempts,
-        )
+        release = self._release(run, counted=True, delay=self.timing.retry_delay, error=lost)
+        await self._patiently(run, release)
 
     async def _give_back(self, run: Run) -> None:
+        log.info("run goes back to the queue", record=run.id)
         run.wanted = False
-        await self.store.release(
+        release = self._release(run, counted=False)
+        with suppress(Unavailable):  # then its lease runs out
+            await self._patiently(run, release, patience=1.0, even_unwanted=True)
+
+    def _release(
+        self, run: Run, *, counted: bool, delay: float = 0.0, error: LinocutError | None = None
+    ) -> Callable[[], Awaitable[State | None]]:
+        return partial(
+            self.store.release,
             run.id,
             run.fence,
-            counted=False,
-            delay=0.0,
-            error={},
+            counted=counted,
+            delay=delay,
+            error=to_stored(error) if error else {},
             max_attempts=self.timing.max_attempts,
         )
 
     async def _tell(self, run: Run, message: Message) -> None:
         """Note an event; steps come often, so only as many are written as people can follow."""
-        kind, data = _event(message)
-        if kind == "progress" and run.pending and run.pending[-1][0] == "progress":
+        kind, data = told(message)
+        stage = data.get("stage")
+        if stage and run.pending and run.pending[-1][1].get("stage") == stage:
             run.pending.pop()
         run.pending.append((kind, data))
         now = time.monotonic()
@@ -305,8 +335,9 @@ class Dispatcher:
             yield
         finally:
             watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await watch
+            await asyncio.wait({watch})
+            if not watch.cancelled():
+                watch.result()
 
     async def _watch(self, run: Run) -> None:
         with self.bus.listen(run.id) as ear:
@@ -316,11 +347,10 @@ class Dispatcher:
                 try:
                     if rung:
                         now = await self.store.record(run.record.tenant, run.id)
-                        alive = now is not None and not now.is_final and now.fence == run.fence
+                        alive = now is not None and _is_held(now, run.fence)
                     else:
                         beat = time.monotonic()
                         alive = await self.store.heartbeat(run.id, run.fence, self.timing.lease)
-                        run.kept_until = time.monotonic() + self.timing.lease
                 except Unavailable as error:
                     log.warning("the lease is not renewed", record=run.id, reason=error.message)
                     continue
@@ -341,53 +371,21 @@ class Dispatcher:
     ) -> Answer | object:
         """What `write` answers, asked again while the database or the disk is away.
 
-        patience: seconds; without it, as long as the run is wanted. `_UNWANTED` when it is not.
+        patience: seconds, then that is raised; without it, as long as the run is wanted, and for
+        a while if it is not. `_UNWANTED` without asking if it is not, unless `even_unwanted`.
         """
-        began, tries = time.monotonic(), 0
-        while True:
-            if not run.wanted and not even_unwanted:
-                return _UNWANTED
+        began, pauses = time.monotonic(), chain(PATIENCE_STEPS, repeat(PATIENCE_STEPS[-1]))
+        while run.wanted or even_unwanted:
             try:
                 return await write()
             except Later as error:
-                waited = time.monotonic() - began
-                if patience is not None and waited >= patience:
-                    raise
-                if even_unwanted and waited >= self.timing.storage_patience:
+                most = math.inf if run.wanted else self.timing.storage_patience
+                if time.monotonic() - began >= (most if patience is None else patience):
                     raise
                 log.warning("tried again", record=run.id, reason=error.message)
-            await asyncio.sleep(PATIENCE_STEPS[min(tries, len(PATIENCE_STEPS) - 1)])
-            tries += 1
+            await asyncio.sleep(next(pauses))
+        return _UNWANTED
 
 
-_UNWANTED: Final = object()
-
-
-def _event(message: Message) -> tuple[str, dict[str, Any]]:
-    """A worker's message as a line of the record's story."""
-    match message:
-        case Step(i=i, n=n, seconds=seconds, left=left):
-            return "progress", {
-                "stage": "drawing",
-                "step": i,
-                "steps": n,
-                "seconds": round(seconds, 4),
-                "left": round(left, 2),
-            }
-        case Started():
-            return "started", {
-                "checkpoint": message.checkpoint,
-                "mode": message.mode,
-                "drawn_width": message.drawn_width,
-                "drawn_height": message.drawn_height,
-                "steps": message.steps,
-                "warnings": list(message.warnings),
-            }
-        case PreviewFile(i=i, data=data, width=width, height=height):
-            uri = f"data:image/webp;base64,{base64.b64encode(data).decode()}"
-            return "preview", {"step": i, "width": width, "height": height, "image": uri}
-        case Encoding():
-            return "progress", {"stage": "reading"}
-        case Decoding():
-            return "progress", {"stage": "decoding"}
-    raise TypeError(f"{type(message).__name__} is no progress")
+def _is_held(record: Record, fence: int) -> bool:
+    return record.state is State.PROCESSING and record.fence == fence

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -42,7 +43,7 @@ class Outbox:
         seconds: float = 20.0,
     ) -> None:
         self.store, self.body, self.poll, self.seconds = store, body, poll, seconds
-        self.policy, self._webhook = policy, Webhook(secret)
+        self.policy, self._webhook = replace(policy, seconds=seconds), Webhook(secret)
 
     async def run(self) -> None:
         """Send for ever; a database that is away is waited for."""
@@ -82,6 +83,7 @@ class Outbox:
     ) -> tuple[str, bool]:
         """(what went wrong, whether it will for ever); ("", False) if it arrived."""
         now = datetime.now(UTC)
+        content = body.encode()
         headers = {
             "content-type": "application/json",
             "webhook-id": delivery.id,
@@ -89,12 +91,14 @@ class Outbox:
             "webhook-signature": self._webhook.sign(delivery.id, now, body),
         }
         try:
-            async with asyncio.timeout(self.seconds):
-                answer = await client.post(delivery.url, content=body.encode(), headers=headers)
-        except TimeoutError:
+            async with (
+                asyncio.timeout(self.seconds),
+                client.stream("POST", delivery.url, content=content, headers=headers) as answer,
+            ):
+                status = answer.status_code  # what else it says is not read
+        except (TimeoutError, httpx2.TimeoutException):
             return f"no answer within {self.seconds:g} seconds", False
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
             return f"{type(error).__name__}: {error}"[:300], False
-        if answer.is_success:
-            return "", False
-        return f"answered {answer.status_code}", answer.status_code == GONE
+        is_success = httpx2.codes.is_success(status)
+        return "" if is_success else f"answered {status}", status == GONE

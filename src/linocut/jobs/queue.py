@@ -80,6 +80,8 @@ async def place(connection: AsyncConnection, id: str) -> int:
     ahead = and_(records.c.state == State.QUEUED, records.c.key_id == key_id, records.c.id <= id)
     rank = (await connection.execute(select(func.count()).where(ahead))).scalar_one()
     lines = await waiting(connection)
+    if key_id not in lines:  # claimed or canceled between two looks: PostgreSQL shows that
+        return 0
     return _place(lines, key_id, rank, lines[key_id].oldest)
 
 

@@ -1,0 +1,189 @@
+"""A dispatcher whose disk or database is away: no picture is lost, and none is drawn twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+
+from linocut.errors import ContentRefused, StorageUnavailable
+from linocut.jobs.dispatcher import Timing
+from linocut.jobs.record import State
+
+Open = Callable[..., AbstractAsyncContextManager[Any]]
+AWAY = StorageUnavailable("the disk is away", retry_after=1)
+
+
+def test_a_picture_waits_for_the_disk_and_is_drawn_once(
+    studio: Open, hands: Any, jobs: Any
+) -> None:
+    hand = hands.quick_hand()
+
+    async def story() -> None:
+        async with studio(hand) as s:
+            fault = jobs.fault(s.pictures, "put", 3, error=AWAY)
+            record = await s.ended(await s.ask())
+            assert (record.state, record.attempt) == (State.SUCCESS, 1)
+            assert (fault.calls, len(hand.jobs)) == (4, 1)
+            assert await s.pictures.read(record.result_keys[0]) == b"a picture of " + (
+                record.id.encode()
+            )
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("is_deaf", [False, True], ids=["not-stored", "answer-lost"])
+def test_a_disk_that_stays_away_fails_the_record_and_leaves_no_file(
+    studio: Open, hands: Any, jobs: Any, is_deaf: bool
+) -> None:
+    hand = hands.quick_hand()
+    timing = Timing(poll=0.05, storage_patience=0.1)
+
+    async def story() -> None:
+        async with studio(hand, timing=timing) as s:
+            jobs.fault(s.pictures, "put", error=AWAY, is_deaf=is_deaf)
+            record = await s.ended(await s.ask())
+            await s.idle()
+            assert record.error is not None
+            assert (record.state, record.error["code"]) == (State.FAILURE, "storage_unavailable")
+            assert (len(hand.jobs), record.attempt, s.files()) == (1, 1, [])
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("method", "prompt", "state"),
+    [
+        ("succeed", "an apple", State.SUCCESS),
+        ("fail", "an apple [refuse]", State.FAILURE),
+        ("claim", "an apple", State.SUCCESS),
+        ("append", "an apple", State.SUCCESS),
+    ],
+)
+def test_a_database_that_is_away_is_waited_for(
+    studio: Open, hands: Any, method: str, prompt: str, state: State
+) -> None:
+    refusal = ContentRefused("no", stage="input", category="x") if "refuse" in prompt else None
+    hand = hands.quick_hand(refusal=refusal)
+
+    async def story() -> None:
+        async with studio(hand) as s:
+            fault = s.jobs.fault(s.store, method, 2)
+            record = await s.ended(await s.ask(prompt))
+            assert (record.state, record.attempt, len(hand.jobs)) == (state, 1, 1)
+            assert fault.left == 0
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("heartbeat", [0.01, 60.0])
+def test_a_success_whose_answer_was_lost_keeps_its_picture(
+    studio: Open, hands: Any, jobs: Any, heartbeat: float
+) -> None:
+    timing = Timing(poll=0.05, heartbeat=heartbeat)
+
+    async def story() -> None:
+        async with studio(hands.quick_hand(), timing=timing, hears=False) as s:
+            fault = jobs.fault(s.store, "succeed", 1, is_deaf=True)
+            id = await s.ask()
+            record = await s.ended(id)
+            await s.idle()
+            assert (record.state, fault.left) == (State.SUCCESS, 0)
+            assert await s.pictures.size(record.result_keys[0]) > 0
+            assert (await jobs.kinds(s.store, id)).count("completed") == 1
+            assert await s.store.used_seconds("ann-key") == 1.25
+
+    asyncio.run(story())
+
+
+def test_a_success_that_is_never_confirmed_keeps_its_picture_too(
+    studio: Open, hands: Any, jobs: Any
+) -> None:
+    timing = Timing(poll=0.05, heartbeat=0.01, storage_patience=0.05)
+
+    async def story() -> None:
+        async with studio(hands.quick_hand(), timing=timing) as s:
+            fault = jobs.fault(s.store, "succeed", is_deaf=True)
+            record = await s.ended(await s.ask())
+            await s.idle()
+            assert await s.pictures.size(record.result_keys[0]) > 0
+            fault.left = 0
+            assert (await s.ended(await s.ask())).state is State.SUCCESS
+
+    asyncio.run(story())
+
+
+def test_a_bill_that_cannot_be_written_stops_nobody(studio: Open, hands: Any, jobs: Any) -> None:
+    hand = hands.Hand()
+
+    async def story() -> None:
+        async with studio(hand, timing=Timing(poll=0.05, storage_patience=0.0)) as s:
+            fault = jobs.fault(s.store, "settle")
+            id = await s.ask()
+            await hand.waits.wait()
+            await s.store.cancel("ann", id)
+            await s.idle()
+            assert fault.calls
+            hand.go.set()
+            assert (await s.ended(await s.ask())).state is State.SUCCESS
+
+    asyncio.run(story())
+
+
+def test_a_lost_workers_record_goes_back_when_the_database_is_there_again(
+    studio: Open, hands: Any, jobs: Any
+) -> None:
+    hand = hands.quick_hand(is_mute=True)
+
+    async def story() -> None:
+        async with studio(hand) as s:
+            fault = jobs.fault(s.store, "release", 2)
+            record = await s.ended(await s.ask())
+            assert (record.attempt, fault.left) == (3, 0)
+
+    asyncio.run(story())
+
+
+def test_a_long_run_keeps_its_lease(studio: Open, hands: Any) -> None:
+    hand = hands.Hand()
+    timing = Timing(lease=5.0, heartbeat=0.05, poll=0.05)
+
+    async def story() -> None:
+        async with studio(hand, timing=timing) as s:
+            id = await s.ask()
+            await hand.waits.wait()
+            first = await s.column(id, "lease_until")
+
+            async def is_longer() -> bool:
+                return bool(await s.column(id, "lease_until") > first + 300)
+
+            await hands.until(is_longer)
+            assert await s.store.expire_leases(3) == 0
+            hand.go.set()
+            record = await s.ended(id)
+            assert (record.state, record.attempt) == (State.SUCCESS, 1)
+
+    asyncio.run(story())
+
+
+def test_a_lease_that_cannot_be_renewed_for_a_while_stops_nothing(
+    studio: Open, hands: Any, jobs: Any
+) -> None:
+    hand = hands.Hand()
+
+    async def story() -> None:
+        async with studio(hand, timing=Timing(heartbeat=0.01, poll=0.05)) as s:
+            fault = jobs.fault(s.store, "heartbeat", 3)
+            id = await s.ask()
+
+            async def is_renewed() -> bool:
+                return fault.calls > 4
+
+            await hands.until(is_renewed)
+            hand.go.set()
+            assert (await s.ended(id)).state is State.SUCCESS
+
+    asyncio.run(story())
