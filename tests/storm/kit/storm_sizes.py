@@ -1,0 +1,42 @@
+"""How large each storm is: one column for every run of the tests, one for `make storm`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """The figures of one column. Seconds are how long load is kept up, never what is asserted."""
+
+    name: str
+    kills: int  # P1, P2: of the server, and as many of a worker
+    jobs: int  # P1, P2
+    crashes: int  # P3: at each of the points
+    freezes: int  # P4
+    keys: int  # P5
+    repeats: int  # P5: of each key at once
+    cancels: int  # P6: at random moments
+    races: int  # P6: at about the moment of completion
+    overload_seconds: float  # P8
+    clients: int  # P8
+    drains: int  # P9
+    outages: int  # P10
+    streams: int  # P13: at once
+    guesses: int  # P18
+    slow: int  # P20: of each kind
+    churn_seconds: float  # P21
+
+
+SMALL: Final = Sizes(
+    name="small", kills=10, jobs=300, crashes=5, freezes=5, keys=20, repeats=20, cancels=40,
+    races=20, overload_seconds=5, clients=50, drains=3, outages=3, streams=100, guesses=500,
+    slow=40, churn_seconds=60,
+)  # fmt: skip
+FULL: Final = Sizes(
+    name="full", kills=50, jobs=1500, crashes=50, freezes=100, keys=100, repeats=50, cancels=500,
+    races=200, overload_seconds=60, clients=500, drains=20, outages=20, streams=1000, guesses=5000,
+    slow=200, churn_seconds=600,
+)  # fmt: skip
+COLUMNS: Final = {sizes.name: sizes for sizes in (SMALL, FULL)}

@@ -1,0 +1,79 @@
+"""The checker finds every broken promise that is planted, and none where none is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace as Row
+from typing import Any
+
+import pytest
+from storm_check import World, faults
+from storm_client import Call, History
+from storm_report import ELSEWHERE, PROMISES, page
+
+FILE = Row(key="a.jpg", sha256="ab", record_id="one")
+ENDED = Row(id="one", state="SUCCESS", attempt=1, result_keys=["a.jpg"])
+STORY = [Row(seq=1, kind="queued"), Row(seq=2, kind="completed")]
+WHOLE = World(
+    records={"one": ENDED}, events={"one": STORY}, files={"one": [FILE]}, keys={"k": "one"},
+    pictures={"a.jpg": "ab"},
+)  # fmt: skip
+
+
+def told(**said: Any) -> Call:
+    """A call that created the record."""
+    plain = {"at": 0.0, "what": "create", "status": 200, "uuid": "one", "key": "k"}
+    return Call(**(plain | said))
+
+
+def test_where_all_is_kept_nothing_is_found() -> None:
+    history = History(
+        [told(), told(what="look", key="", state="SUCCESS")], {"one": [(1, "queued")]}
+    )
+    assert faults(history, WHOLE) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "world"),
+    [
+        ("lost", replace(WHOLE, records={})),
+        ("stuck", replace(WHOLE, records={"one": Row(**{**vars(ENDED), "state": "PROCESSING"})})),
+        ("ended otherwise", replace(WHOLE, events={"one": [*STORY, Row(seq=3, kind="failed")]})),
+        ("gap", replace(WHOLE, events={"one": [STORY[1]]})),
+        ("afterwards", replace(WHOLE, events={"one": [*STORY, Row(seq=3, kind="progress")]})),
+        ("files", replace(WHOLE, files={"one": [FILE, FILE]})),
+        ("bytes", replace(WHOLE, pictures={"a.jpg": "cd"})),
+        ("orphan", replace(WHOLE, pictures={"a.jpg": "ab", "b.jpg": "cd"})),
+        ("doubled", replace(WHOLE, keys={"k": "two"})),
+        ("forgotten", replace(WHOLE, keys={})),
+    ],
+)
+def test_a_world_that_breaks_a_promise_is_found(word: str, world: World) -> None:
+    assert any(fault.startswith(word) for fault in faults(History([told()]), world))
+
+
+@pytest.mark.parametrize(
+    ("word", "call"),
+    [
+        ("malformed", told(is_whole=False)),
+        ("server error", told(status=500)),
+        ("no Retry-After", told(status=503)),
+        ("stale", told(state="CANCELED")),
+    ],
+)
+def test_an_answer_that_breaks_a_promise_is_found(word: str, call: Call) -> None:
+    assert any(fault.startswith(word) for fault in faults(History([call]), WHOLE))
+
+
+def test_a_stream_that_tells_what_never_was_is_found() -> None:
+    (found,) = faults(History(stories={"one": [(2, "failed")]}), WHOLE)
+    assert found.startswith("stream")
+
+
+def test_the_page_has_every_promise_with_its_figures_or_its_place() -> None:
+    text = page({("P1", "SQLite, folder"): "0 lost"}, "full")
+    assert "| P1 | an acknowledged request is never lost | SQLite, folder | 0 lost |" in text
+    for promise in PROMISES:
+        assert f"| {promise} |" in text
+    for place in ELSEWHERE.values():
+        assert place in text

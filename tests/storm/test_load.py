@@ -1,0 +1,153 @@
+"""P8, P20, P21, P24: too many clients, slow ones, and many for a long time."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from storm_client import FINAL, History, connected, wish
+
+QUEUE = 20
+
+
+async def _counted(client: Any) -> dict[str, int]:
+    """`jobs_total` of /metrics, by state."""
+    page = (await client.http.get("/metrics")).text
+    lines = [line for line in page.splitlines() if line.startswith("jobs_total{")]
+    return {line.split('"')[1]: int(float(line.split()[-1])) for line in lines}
+
+
+def test_overload_is_refused_and_the_metrics_tell_it(sqlite_storm: Any) -> None:
+    storm, sizes = sqlite_storm, sqlite_storm.sizes
+
+    async def press(client: Any, number: int, end: float) -> None:
+        turn = 0
+        while time.monotonic() < end:
+            made = await client.create(wish(f"{number} {turn}"), insist=False)
+            assert made.status in {200, 429}, made
+            turn += 1
+            if made.status == 429:
+                await asyncio.sleep(0.2)
+
+    async def story() -> Any:
+        server = await storm.server(LINOCUT_QUEUE_LIMIT=str(QUEUE)).start()
+        before = server.memory()
+        end = time.monotonic() + sizes.overload_seconds
+        async with connected(server.url, storm.history, most=sizes.clients) as client:
+            await asyncio.gather(*(press(client, i, end) for i in range(sizes.clients)))
+            world = await storm.judged()
+            assert await _counted(client) == world.states()
+        grown = server.memory() - before
+        assert await server.stop() == 0
+        return world, grown
+
+    world, grown = storm.run(story)
+    refused = storm.history.count("create", 429)
+    assert refused > len(world.records)
+    assert world.states() == {"SUCCESS": len(storm.history.acknowledged)}
+    storm.figure("P8", f"{sizes.clients} clients for {sizes.overload_seconds:g} s: {refused:,} "
+                       f"refused with Retry-After, {len(world.records):,} accepted and all drawn; "
+                       f"the server grew by {grown:.0f} MB")  # fmt: skip
+    storm.figure("P24", f"jobs_total after P8: {len(world.records):,}, as the database says")
+
+
+def _is_closed(line: socket.socket) -> bool:
+    try:
+        while line.recv(65_536):
+            pass
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+    return True
+
+
+def test_slow_clients_are_closed_and_harm_nobody(sqlite_storm: Any) -> None:
+    storm, most = sqlite_storm, sqlite_storm.sizes.slow
+    kinds = {
+        "headers": b"POST /api/features HTTP/1.1\r\nHost: here\r\nX-Slow: ",
+        "bodies": b"POST /api/features HTTP/1.1\r\nHost: here\r\nContent-Type: application/json"
+        b"\r\nContent-Length: 100000\r\n\r\n{",
+        "silence": b"",
+    }
+
+    async def story() -> int:
+        server = storm.server(LINOCUT_HEADER_SECONDS="2", LINOCUT_STALL_SECONDS="2")
+        await server.start()
+        lines = []
+        for start in kinds.values():
+            for _ in range(most):
+                line = socket.create_connection(("127.0.0.1", server.port))
+                line.sendall(start)
+                line.setblocking(False)
+                lines.append(line)
+        async with connected(server.url, storm.history) as client:
+            end = time.monotonic() + 60
+            while lines:
+                assert time.monotonic() < end, f"{len(lines)} slow clients are still there"
+                made = await client.create(wish("a healthy one"), insist=False)
+                assert made.status == 200, made
+                closed = [line for line in lines if _is_closed(line)]
+                for line in closed:
+                    line.close()
+                lines = [line for line in lines if line not in closed]
+                await asyncio.sleep(0.2)
+        await storm.judged()
+        assert await server.stop() == 0
+        return len(storm.history.acknowledged)
+
+    healthy = storm.run(story)
+    storm.figure("P20", f"{most} each of slow headers, slow bodies and silence: all closed, "
+                        f"{healthy} of {healthy} healthy requests answered meanwhile")  # fmt: skip
+
+
+async def _come_and_go(client: Any, end: float) -> None:
+    while time.monotonic() < end:
+        made = await client.create(wish("come and go"))
+        await client.read(made.uuid, most=2)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05):  # a reader that goes away in the middle
+                await client.read(made.uuid)
+        if (await client.look(made.uuid)).state not in FINAL:
+            await client.ended(made.uuid)
+
+
+async def _churn(url: str, seconds: float) -> None:
+    async with connected(url, History()) as client:
+        end = time.monotonic() + seconds
+        await asyncio.gather(*(_come_and_go(client, end) for _ in range(6)))
+
+
+async def _files_again(server: Any, files: int) -> int:
+    """How many descriptors it holds once it has closed what nobody uses."""
+    for _ in range(100):
+        if server.files() <= files:
+            break
+        await asyncio.sleep(0.2)
+    return int(server.files())
+
+
+def test_nothing_leaks_while_clients_come_and_go(sqlite_storm: Any) -> None:
+    storm, seconds = sqlite_storm, sqlite_storm.sizes.churn_seconds
+
+    async def story() -> tuple[float, int, int]:
+        server = await storm.server().start()
+        await _churn(server.url, seconds / 4)
+        await asyncio.sleep(6)  # kept-alive connections end
+        files, threads, memory = server.files(), server.threads(), server.memory()
+        await _churn(server.url, seconds * 3 / 4)
+        after = await _files_again(server, files)
+        assert after <= files + 4, f"{files} descriptors became {after}"
+        assert server.threads() <= threads + 8
+        grown = server.memory() - memory
+        assert grown < 30, f"{grown:.1f} MB more"
+        world = await storm.judged(History())
+        assert await server.stop() == 0
+        return grown, after, len(world.records)
+
+    grown, files, drawn = storm.run(story)
+    storm.figure("P21", f"{seconds:g} s of streams that are begun and left, {drawn:,} "
+                        f"pictures: {grown:+.1f} MB, {files} descriptors as before")  # fmt: skip

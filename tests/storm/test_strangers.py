@@ -1,0 +1,112 @@
+"""P18, P23: keys that are guessed, and webhooks to receivers that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sqlite3
+import time
+from collections import defaultdict
+from contextlib import closing
+from typing import Any
+
+from standardwebhooks.webhooks import Webhook
+from storm_client import History, connected, wish
+from storm_server import free_port
+
+from linocut.server.keys import new_key
+
+
+def test_keys_are_not_guessed_and_leak_nowhere(sqlite_storm: Any) -> None:
+    storm, most = sqlite_storm, sqlite_storm.sizes.guesses
+
+    async def story() -> None:
+        server = await storm.server(LINOCUT_AUTH="true").start()
+        key = (server.folder / "admin.key").read_text(encoding="ascii").strip()
+        head, secret = key[:-8], key[-20:]
+        guesses = [new_key().text for _ in range(most // 2)]
+        guesses += [head + secrets.token_hex(4) for _ in range(most - len(guesses))]
+        async with connected(server.url, storm.history, most=20) as client:
+            own = await client.http.get("/api/records", headers={"API-KEY": key})
+            assert own.status_code == 200
+            assert key not in own.text
+            for guess in guesses:
+                path, headers = "/api/records", {"API-KEY": guess}
+                answer = await client.http.get(path, headers=headers)
+                assert answer.status_code in {401, 429}, answer.text
+                assert guess not in answer.text
+        assert await server.stop() == 0
+        assert secret not in server.said
+        with closing(sqlite3.connect(server.folder / "linocut.db")) as database:
+            assert secret not in "\n".join(database.iterdump())
+
+    storm.run(story)
+    storm.figure("P18", f"{most:,} wrong keys: 0 accepted; 0 traces of the right one in answers, "
+                        "log and database")  # fmt: skip
+
+
+class Receiver:
+    """Answers each path with its script of statuses; None says nothing at all."""
+
+    def __init__(self, scripts: dict[str, list[int | None]]) -> None:
+        self.scripts, self.got = scripts, defaultdict(list)  # type: ignore[var-annotated]
+        self.port = free_port()
+
+    async def __call__(self, reader: Any, writer: Any) -> None:
+        """One connection, one delivery."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        path = head.split()[1]
+        pairs = [line.partition(": ") for line in head.splitlines()[1:] if line]
+        headers = {name.lower(): value for name, _, value in pairs}
+        body = await reader.readexactly(int(headers["content-length"]))
+        self.got[path].append((headers, body))
+        script = self.scripts[path]
+        status = script.pop(0) if len(script) > 1 else script[0]
+        if status is None:
+            await asyncio.sleep(25)
+        else:
+            more = "Location: http://127.0.0.1:9/\r\n" if status == 302 else ""
+            writer.write(
+                f"HTTP/1.1 {status} X\r\n{more}Content-Length: 0\r\nConnection: close\r\n\r\n"
+                .encode()
+            )  # fmt: skip
+        writer.close()
+
+
+def test_webhooks_arrive_signed_until_they_are_taken_or_refused(sqlite_storm: Any) -> None:
+    storm = sqlite_storm
+    receiver = Receiver({
+        "/well": [204], "/once": [500, 204], "/gone": [410], "/slow": [None, 204],
+        "/away": [302, 204],
+    })  # fmt: skip
+
+    async def story() -> str:
+        listening = await asyncio.start_server(receiver, "127.0.0.1", receiver.port)
+        server = storm.server(LINOCUT_FETCH_ALLOW=f"127.0.0.1:{receiver.port}")
+        await server.start()
+        async with listening, connected(server.url, storm.history) as client:
+            for path in receiver.scripts:
+                hook = f"http://127.0.0.1:{receiver.port}{path}"
+                made = await client.create(
+                    wish(path, webhook=hook, webhook_events_filter=["completed"])
+                )
+                assert made.status == 200, made.body
+            wanted = {"/well": 1, "/once": 2, "/gone": 1, "/slow": 2, "/away": 2}
+            end = time.monotonic() + 120
+            while any(len(receiver.got[path]) < n for path, n in wanted.items()):
+                assert time.monotonic() < end, receiver.got
+                await asyncio.sleep(0.2)
+            assert len(receiver.got["/gone"]) == 1
+        await storm.judged(History())
+        assert await server.stop() == 0
+        return str(json.loads((server.folder / "secrets.json").read_text())["webhook"])
+
+    secret = storm.run(story)
+    for deliveries in receiver.got.values():
+        assert len({headers["webhook-id"] for headers, _ in deliveries}) == 1
+        for headers, body in deliveries:
+            said = Webhook(secret).verify(body, headers)
+            assert said["data"]["aiRecord"]["status"] == "SUCCESS"
+    storm.figure("P23", "receivers that said 500, nothing, or sent elsewhere were asked again "
+                        "with the same signed webhook-id; one that said 410 was not")  # fmt: skip
