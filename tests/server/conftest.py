@@ -12,6 +12,7 @@ Where nothing has to be set, `shared_server` is there already.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx2
@@ -224,3 +226,24 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
     """One server for all tests that leave no trace which others would see."""
     with serving(tmp_path_factory.mktemp("shared") / "data") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The same with a tenth of a second for a step; whoever leaves work there cancels it."""
+    folder = tmp_path_factory.mktemp("slow") / "data"
+    with serving(folder, LINOCUT_WORKER="fake --step-seconds=0.1") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def desk() -> ModuleType:
+    """The module `routes/desk.py`: a service without a server around it."""
+    file = Path(__file__).with_name("routes") / "desk.py"
+    spec = importlib.util.spec_from_file_location("linocut_tests_desk", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -20,18 +20,18 @@ HERE = "http://here"
 
 def asset(key: str) -> Source:
     """A source that names a stored picture."""
-    return Source(kind="asset", text=key, pointer="promptObject.imageUrl")
+    return Source(kind="asset", text=key, pointer="#/promptObject/imageUrl")
 
 
 def data(content: bytes) -> Source:
     """A source that brings its bytes along."""
     text = "data:image/png;base64," + base64.b64encode(content).decode()
-    return Source(kind="data", text=text, pointer="promptObject.additional_images.0")
+    return Source(kind="data", text=text, pointer="#/promptObject/additional_images/0")
 
 
 def url(text: str) -> Source:
     """A source somewhere."""
-    return Source(kind="url", text=text, pointer="promptObject.imageUrl")
+    return Source(kind="url", text=text, pointer="#/promptObject/imageUrl")
 
 
 async def uploaded(service: Service, tenant: str) -> StoredFile:

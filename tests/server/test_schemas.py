@@ -11,7 +11,7 @@ from fastapi import FastAPI, Query
 
 from linocut.server.dialects.features_schema import request_body
 from linocut.server.problems import ALL_CODES, MEDIA_TYPE
-from linocut.server.schemas import AiRecordAnswer, Problem, answers, describe
+from linocut.server.schemas import EVERYWHERE, AiRecordAnswer, Problem, answers, describe
 
 DOCS = Path(__file__).parents[2] / "docs" / "api.md"
 
@@ -29,11 +29,14 @@ def test_the_description_holds_problems_and_not_the_frameworks_422() -> None:
 
     found = describe(app)
     posted = found["paths"]["/a"]["post"]
-    assert set(posted["responses"]) == {"200", "400", "422", "429"}
+    everywhere = {str(status.value) for status in EVERYWHERE}
+    assert set(posted["responses"]) == {"200", "400", "422", "429"} | everywhere
     assert list(posted["responses"]["422"]["content"]) == [MEDIA_TYPE]
     assert "`queue_full`" in posted["responses"]["429"]["description"]
     assert posted["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
-    assert set(found["paths"]["/b"]["get"]["responses"]) == {"200"}
+    assert set(found["paths"]["/b"]["get"]["responses"]) == {"200"} | everywhere
+    late = found["paths"]["/b"]["get"]["responses"]["408"]["$ref"].rpartition("/")[2]
+    assert list(found["components"]["responses"][late]["content"]) == [MEDIA_TYPE]
     schemas = found["components"]["schemas"]
     assert "HTTPValidationError" not in schemas
     assert set(schemas["Problem"]["required"]) == set(Problem.model_fields) - {"uuid"}

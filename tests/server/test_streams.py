@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from linocut.jobs.record import Record
 from linocut.server.context import Service
 from linocut.server.streams import frame, story
 
 BASE = "http://here"
-
-
-def parsed(raw: bytes) -> list[dict[str, Any]]:
-    """The events on the wire; comments and `retry` are left out."""
-    found = []
-    for block in raw.decode().split("\n\n"):
-        lines = [line.partition(": ") for line in block.splitlines()]
-        event = {name: value for name, _, value in lines if name in {"id", "event", "data"}}
-        if "data" in event:
-            event["data"] = json.loads(event["data"])
-            found.append(event)
-    return found
 
 
 async def read(service: Service, record: Record, after: int = 0) -> bytes:
@@ -37,9 +23,9 @@ def test_an_event_is_three_lines_and_an_empty_one() -> None:
     assert frame("progress", {"step": 1}, 3) == b'id: 3\nevent: progress\ndata: {"step":1}\n\n'
 
 
-def test_a_line_break_in_a_value_does_not_break_the_event() -> None:
+def test_a_line_break_in_a_value_does_not_break_the_event(desk: ModuleType) -> None:
     text = "a\r\nb\n\nc\u2028d"
-    (event,) = parsed(frame("failed", {"text": text}))
+    (event,) = desk.parsed(frame("failed", {"text": text}))
     assert event["data"] == {"text": text}
 
 
@@ -49,7 +35,7 @@ def test_a_story_that_has_ended_is_told_whole(tmp_path: Path, desk: ModuleType) 
 
     raw = desk.run(tmp_path, scenario)
     assert raw.startswith(b"retry: 2000\n\n")
-    events = parsed(raw)
+    events = desk.parsed(raw)
     assert [int(event["id"]) for event in events] == list(range(1, len(events) + 1))
     assert events[0]["event"] == "queued"
     assert events[0]["data"]["place"] == 1
@@ -65,14 +51,14 @@ def test_behind_every_event_the_rest_follows(tmp_path: Path, desk: ModuleType) -
     async def scenario(service: Service) -> tuple[bytes, list[bytes]]:
         record = await desk.drawn(service)
         whole = await read(service, record)
-        ends = len(parsed(whole))
+        ends = len(desk.parsed(whole))
         return whole, [await read(service, record, after) for after in range(ends)]
 
     whole, rests = desk.run(tmp_path, scenario)
-    ids = [event["id"] for event in parsed(whole)]
+    ids = [event["id"] for event in desk.parsed(whole)]
     assert len(ids) >= 2
     for after, rest in enumerate(rests):
-        assert [event["id"] for event in parsed(rest)] == ids[after:]
+        assert [event["id"] for event in desk.parsed(rest)] == ids[after:]
 
 
 def test_what_happens_while_it_is_open_is_told(tmp_path: Path, desk: ModuleType) -> None:
@@ -86,7 +72,7 @@ def test_what_happens_while_it_is_open_is_told(tmp_path: Path, desk: ModuleType)
         await service.store.cancel("ours", record.id)
         return await reading
 
-    events = parsed(desk.run(tmp_path, scenario))
+    events = desk.parsed(desk.run(tmp_path, scenario))
     assert [event["event"] for event in events if event["event"] != "started"] == [
         "queued", "progress", "canceled",
     ]  # fmt: skip
@@ -102,7 +88,7 @@ def test_a_failure_is_told_with_its_problem(tmp_path: Path, desk: ModuleType) ->
         await service.store.fail(record.id, claimed.fence, error, 1.0)
         return await read(service, record)
 
-    last = parsed(desk.run(tmp_path, scenario))[-1]
+    last = desk.parsed(desk.run(tmp_path, scenario))[-1]
     assert last["event"] == "failed"
     assert last["data"]["error"]["code"] == "worker_failed"
     assert last["data"]["error"]["message"] == "it crashed"
@@ -117,7 +103,7 @@ def test_a_server_that_leaves_says_so(tmp_path: Path, desk: ModuleType) -> None:
         service.draining.on = True
         return await reading
 
-    events = parsed(desk.run(tmp_path, scenario))
+    events = desk.parsed(desk.run(tmp_path, scenario))
     assert events[-1]["event"] == "shutdown"
     assert "id" not in events[-1]
 
@@ -134,7 +120,7 @@ def test_a_silent_stream_gives_signs_of_life(tmp_path: Path, desk: ModuleType) -
         return seen
 
     seen = desk.run(tmp_path, scenario, sse_heartbeat=0.01)
-    places = [event for event in parsed(b"".join(seen)) if "id" not in event]
+    places = [event for event in desk.parsed(b"".join(seen)) if "id" not in event]
     assert {event["event"] for event in places} == {"queued"}
     assert places[0]["data"]["place"] == 1
 
@@ -145,4 +131,4 @@ def test_a_story_whose_record_is_deleted_ends(tmp_path: Path, desk: ModuleType) 
         await service.store.delete("ours", record.id)
         return await read(service, record)
 
-    assert parsed(desk.run(tmp_path, scenario, sse_heartbeat=0.01)) == []
+    assert desk.parsed(desk.run(tmp_path, scenario, sse_heartbeat=0.01)) == []

@@ -18,6 +18,7 @@ from linocut.cli.checkpoints import ls, pull
 from linocut.cli.config import config
 from linocut.cli.generate import generate
 from linocut.cli.info import info
+from linocut.cli.openapi import openapi
 from linocut.cli.serve import serve
 from linocut.cli.settings import debug
 from linocut.errors import LinocutError
@@ -41,7 +42,7 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (generate, serve, info, pull, ls, config, backup, restore):
+for command in (generate, serve, info, pull, ls, config, openapi, backup, restore):
     app.command()(command)
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app, name="webhooks")

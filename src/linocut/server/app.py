@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Final
 
@@ -12,6 +13,7 @@ from linocut.server import health, problems
 from linocut.server.context import Service
 from linocut.server.edge import ALLOWED, EXPOSED, Cap, Crowd, Safe, Watch
 from linocut.server.routes import ROUTERS
+from linocut.server.schemas import describe
 
 TITLE: Final = "linocut"
 DESCRIPTION: Final = (
@@ -22,6 +24,15 @@ PREFLIGHT_SECONDS: Final = 600
 
 def create_app(service: Service) -> FastAPI:
     """The whole API over these parts; it starts nothing and ends nothing."""
+    app = routed()
+    app.state.service = service
+    problems.register(app)
+    _wrap(app, service)
+    return app
+
+
+def routed() -> FastAPI:
+    """The routes and their description alone, without anything behind them."""
     app = FastAPI(
         title=TITLE,
         version=version("linocut"),
@@ -30,11 +41,9 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.service = service
-    problems.register(app)
     for router in (*ROUTERS, health.router):
         app.include_router(router)
-    _wrap(app, service)
+    app.openapi = cache(partial(describe, app))  # type: ignore[method-assign]
     return app
 
 

@@ -14,6 +14,7 @@ from linocut.errors import LinocutError, NotFound
 from linocut.server.auth import caller, needs, sent_key
 from linocut.server.context import Service
 from linocut.server.metrics import CONTENT_TYPE
+from linocut.server.schemas import answers
 from linocut.workers.protocol import Condition
 
 STARTING: Final = "STARTING"
@@ -147,8 +148,12 @@ async def readyz(request: Request, response: Response) -> Readiness:
     return found
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response,
-            responses={200: {"content": {"text/plain": {}}}})  # fmt: skip
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses=answers(None, 401, 403, 404, 429) | {200: {"content": {"text/plain": {}}}},
+)
 async def metrics(request: Request, key: Annotated[str, Depends(sent_key)]) -> Response:
     """For the metrics token, and for keys of admins."""
     service: Service = request.app.state.service

@@ -99,13 +99,13 @@ async def _find(service: Service, tenant: str, source: Source, here: str) -> Ref
         if source.kind == "asset":
             return await _asset(service, tenant, source)
         return await service.guard.normalise(
-            await _bytes(service, source, here), f"the picture in {source.pointer}"
+            await _bytes(service, source, here), f"the picture in {_name(source)}"
         )
     except InvalidPicture as error:
         raise InvalidPicture(error.message, field=source.pointer, hint=error.hint) from error
     except (Forbidden, NotFound) as error:  # a link of ours, but forged, expired or dead
         raise InvalidRequest(
-            f"{source.pointer}: {error.message}", field=source.pointer, hint=error.hint
+            f"{_name(source)}: {error.message}", field=source.pointer, hint=error.hint
         ) from error
 
 
@@ -120,12 +120,12 @@ async def _asset(service: Service, tenant: str, source: Source) -> Reference | N
         data = await service.pictures.read(file.key)
     except NotFound as error:
         raise _no_asset(source) from error
-    return await service.guard.normalise(data, f"the picture in {source.pointer}")
+    return await service.guard.normalise(data, f"the picture in {_name(source)}")
 
 
 async def _bytes(service: Service, source: Source, here: str) -> bytes:
     if source.kind == "data":
-        return source.decoded()
+        return source.decoded(service.settings.max_upload)
     key = _own_key(service, source.text, here)
     return await (
         service.pictures.read(key) if key else fetch_picture(source.text, service.fetching)
@@ -153,9 +153,14 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
+def _name(source: Source) -> str:
+    """The field as callers write it."""
+    return source.pointer.removeprefix("#/promptObject/")
+
+
 def _no_asset(source: Source) -> InvalidRequest:
     return InvalidRequest(
-        f"{source.pointer}: there is no such picture among yours",
+        f"{_name(source)}: there is no such picture among yours",
         field=source.pointer,
         hint="upload it by POST /api/assets and send fileContent.path, or send a URL or a data URI",
     )

@@ -6,6 +6,7 @@ Nothing is validated by these at run time; tests hold real answers against them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from fastapi import FastAPI
@@ -254,6 +255,18 @@ UPLOAD: Final[dict[str, Any]] = {
 }
 
 
+# What a request may meet before its route is asked, or whatever the route is; and what that says
+# where the list of codes does not.
+EVERYWHERE: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.BAD_REQUEST: "",
+    HTTPStatus.REQUEST_TIMEOUT: "`invalid_body`: the request took too long to come.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "`payload_too_large`: its headers are too large.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "",
+    HTTPStatus.SERVICE_UNAVAILABLE: "",
+}
+
+
 def answers(
     model: type[BaseModel] | None, *problems: int, status: int = 200, about: str = "Done."
 ) -> dict[int | str, dict[str, Any]]:
@@ -262,8 +275,14 @@ def answers(
     return {status: good, **{each: _told(each) for each in sorted(set(problems))}}
 
 
+def sent_header(name: str, about: str) -> dict[str, Any]:
+    """A header that a route reads by itself, for the `parameters` of its `openapi_extra`."""
+    schema = {"type": "string"}
+    return {"name": name, "in": "header", "required": False, "description": about, "schema": schema}
+
+
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The app's OpenAPI, without the framework's own 422, which this app never answers."""
+    """The app's OpenAPI: with what every address may answer, and without the framework's 422."""
     found: dict[str, Any] = get_openapi(
         title=app.title,
         version=app.version,
@@ -273,10 +292,19 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for path in found["paths"].values():
         for operation in path.values():
             _drop_framework_422(operation["responses"])
-    schemas: dict[str, Any] = found.get("components", {}).get("schemas", {})
+            for status in EVERYWHERE:
+                reference = {"$ref": f"#/components/responses/{status.name}"}
+                operation["responses"].setdefault(str(status.value), reference)
+            operation["responses"] = dict(sorted(operation["responses"].items()))
+    parts: dict[str, Any] = found.setdefault("components", {})
+    schemas: dict[str, Any] = parts.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = _inlined(Problem.model_json_schema())
+    parts["responses"] = {
+        status.name: _told(status) | ({"description": about} if about else {})
+        for status, about in EVERYWHERE.items()
+    }
     return found
 
 

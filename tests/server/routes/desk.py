@@ -1,15 +1,20 @@
-"""A service without a server around it: real store, folder, signer and bus, no worker.
+"""What the tests of routes share: bodies, event streams, pictures; a service without a server.
 
-Pictures are not looked at here, so the guard is a stand-in that takes what begins with "PICTURE".
+That service has a real store, folder, signer and bus, and no worker. It does not look at pictures:
+its guard is a stand-in that takes what begins with "PICTURE".
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+from PIL import Image
 
 from linocut.errors import InvalidPicture
 from linocut.images.fetch import FetchPolicy
@@ -30,6 +35,38 @@ from linocut.server.settings import Settings
 T = TypeVar("T")
 BODY = {"type": "IMAGE_GENERATOR", "promptObject": {"prompt": "a red apple"}}
 ENOUGH = Limits(queue=100, share=100)
+
+
+def call(prompt: str = "a red apple", /, **fields: Any) -> dict[str, Any]:
+    """A body for `POST /api/features`: small and quick, `fields` are the prompt object's."""
+    small = {"prompt": prompt, "megapixels": "0.25", "num_inference_steps": 4}
+    return {
+        "type": "IMAGE_GENERATOR",
+        "model": "black-forest-labs/flux-2-dev",
+        "promptObject": small | fields,
+    }
+
+
+def picture(width: int = 96, height: int = 80, kind: str = "png", **how: Any) -> bytes:
+    """A file with a picture in it."""
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize((width, height)).convert("RGB").save(file, kind, **how)
+    return file.getvalue()
+
+
+def parsed(raw: bytes | str) -> list[dict[str, Any]]:
+    """The events of a stream; comments and `retry` are left out."""
+    text = raw.decode() if isinstance(raw, bytes) else raw
+    found = []
+    for block in text.split("\n\n"):
+        lines = [line.partition(": ") for line in block.splitlines()]
+        event: dict[str, Any] = {
+            name: value for name, _, value in lines if name in {"id", "event", "data"}
+        }
+        if "data" in event:
+            event["data"] = json.loads(event["data"])
+            found.append(event)
+    return found
 
 
 class PlainGuard:

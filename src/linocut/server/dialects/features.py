@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, cast
+from urllib.parse import urlsplit
 
 from linocut.errors import InvalidPicture, InvalidRequest, UnsupportedModel
 from linocut.jobs.record import ENDINGS, Order
@@ -318,7 +319,7 @@ def _output(form: Form) -> dict[str, Any]:
 def _webhook(form: Form) -> dict[str, Any]:
     """`webhook` and `webhook_events`."""
     address = form.text("webhook", default="")
-    if address and not (len(address) <= MAX_WEBHOOK and URL.fullmatch(address)):
+    if address and not (len(address) <= MAX_WEBHOOK and _is_address(address)):
         form.refuse("webhook", f"={shown(address)}: use an address that begins with https://")
     events = form.take("webhook_events_filter")
     if events is None:
@@ -330,6 +331,15 @@ def _webhook(form: Form) -> dict[str, Any]:
     if not address:
         form.warn("webhook_events_filter", "has no effect without webhook")
     return {"webhook": address, "webhook_events": tuple(e for e in ENDED if e in events)}
+
+
+def _is_address(text: str) -> bool:
+    """Whether it names a host, and a port that can be if it names one."""
+    try:
+        parts = urlsplit(text)
+        return bool(URL.fullmatch(text) and parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _no_pictures_outside(top: Form) -> None:

@@ -4,104 +4,112 @@ const manual = document.getElementById("manual");
 
 function node(tag, props = {}, ...children) {
   const made = Object.assign(document.createElement(tag), props);
-  made.append(...children.filter((child) => child !== null && child !== undefined));
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
   return made;
-}
-
-const prose = (text) => text
-  ? node("div", {}, ...text.split(/\n\s*\n/).map((part) => node("p", { textContent: part.replaceAll("\n", " ") })))
-  : null;
-
-function table(titles, rows) {
-  if (!rows.length) return null;
-  const head = node("tr", {}, ...titles.map((title) => node("th", { textContent: title })));
-  const lines = rows.map((row) => node("tr", {}, ...row.map((cell) =>
-    node("td", {}, cell instanceof Node ? cell : String(cell ?? "")))));
-  return node("table", {}, node("thead", {}, head), node("tbody", {}, ...lines));
 }
 
 const code = (text) => node("code", { textContent: text });
 
-function resolve(api, schema) {
-  if (!schema?.$ref) return schema ?? {};
-  return schema.$ref.replace("#/", "").split("/").reduce((at, key) => at?.[key], api) ?? {};
+// A line of text, with `this` as code.
+const line = (text) => (text ?? "").split("`").map((part, at) => at % 2 ? code(part) : part);
+
+const prose = (text) => text
+  ? node("div", {}, text.split(/\n\s*\n/).map((part) => node("p", {}, line(part.replaceAll("\n", " ")))))
+  : null;
+
+function table(titles, rows) {
+  if (!rows.length) return null;
+  const head = node("tr", {}, titles.map((title) => node("th", { textContent: title })));
+  const lines = rows.map((row) => node("tr", {}, row.map((cell) => node("td", {}, cell ?? ""))));
+  return node("table", {}, node("thead", {}, head), node("tbody", {}, lines));
 }
 
+function resolve(api, part) {
+  if (!part?.$ref) return part ?? {};
+  return part.$ref.replace("#/", "").split("/").reduce((at, key) => at?.[key], api) ?? {};
+}
+
+const choices = (schema) => (schema.anyOf ?? schema.oneOf ?? []).filter((each) => each.type !== "null");
+
+// What a value may be, in words; a shape of its own is a link to it.
 function kind(schema) {
-  if (schema.$ref) return schema.$ref.split("/").pop();
-  const choices = schema.anyOf ?? schema.oneOf;
-  if (choices) return choices.map(kind).join(" or ");
-  if (schema.const !== undefined) return JSON.stringify(schema.const);
-  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(", ");
-  if (schema.type === "array") return `list of ${kind(schema.items ?? {})}`;
-  return [].concat(schema.type ?? "anything").join(" or ");
+  if (schema.$ref) {
+    const name = schema.$ref.split("/").pop();
+    return [node("a", { href: `#${name}`, textContent: name })];
+  }
+  const several = choices(schema);
+  if (several.length) return several.flatMap((each, at) => at ? [" or ", ...kind(each)] : kind(each));
+  if (schema.const !== undefined) return [code(JSON.stringify(schema.const))];
+  if (schema.enum) return [schema.enum.map((value) => JSON.stringify(value)).join(", ")];
+  if (schema.type === "array" || schema.type?.includes?.("array")) return ["list of ", ...kind(schema.items ?? {})];
+  if (schema.properties && schema.title) return [`${schema.title}, below`];
+  return [[].concat(schema.type ?? "anything").filter((each) => each !== "null").join(" or ")];
 }
 
 function limits(schema) {
-  const said = [];
-  const low = schema.minimum ?? schema.exclusiveMinimum, high = schema.maximum ?? schema.exclusiveMaximum;
-  if (low !== undefined || high !== undefined) said.push(`${low ?? "…"} to ${high ?? "…"}`);
-  if (schema.maxLength !== undefined) said.push(`at most ${schema.maxLength} characters`);
-  if (schema.maxItems !== undefined) said.push(`at most ${schema.maxItems}`);
-  if (schema.default !== undefined && schema.default !== null) said.push(`default ${JSON.stringify(schema.default)}`);
-  return said.join("; ");
+  const inner = [schema, ...choices(schema)];
+  const first = (...names) => inner.flatMap((each) => names.map((name) => each[name])).find((value) => value !== undefined);
+  const low = first("minimum", "exclusiveMinimum"), high = first("maximum", "exclusiveMaximum");
+  const most = first("maxLength"), items = first("maxItems"), usual = first("default");
+  return [
+    low === undefined && high === undefined ? "" : `${low ?? "…"} to ${high ?? "…"}`,
+    most === undefined ? "" : `at most ${most} characters`,
+    items === undefined ? "" : `at most ${items}`,
+    usual === undefined || usual === null || usual === "" ? "" : `default ${JSON.stringify(usual)}`,
+  ].filter(Boolean).join("; ");
 }
 
-// The schemas that a field leads to, each once, so that a table follows for every name that is used.
-function reached(api, schema, found = new Map()) {
-  if (!schema || typeof schema !== "object") return found;
-  if (schema.$ref) {
-    const name = kind(schema);
-    if (found.has(name)) return found;
-    found.set(name, resolve(api, schema));
-    return reached(api, found.get(name), found);
-  }
-  for (const value of Object.values(schema)) reached(api, value, found);
-  return found;
-}
+const meaning = (schema) => line(schema.description ?? choices(schema).find((each) => each.description)?.description);
 
-function fields(schema) {
+// Tables of a shape's fields, and of the shapes that are written out within it.
+function fields(schema, title = "") {
+  const several = choices(schema).filter((each) => each.properties || choices(each).length);
+  if (!schema.properties) return several.flatMap((each) => fields(each, each.title));
   const needed = new Set(schema.required ?? []);
-  return table(["field", "kind", "", "meaning"], Object.entries(schema.properties ?? {}).map(([name, field]) =>
-    [code(needed.has(name) ? `${name} *` : name), kind(field), limits(field), field.description ?? ""]));
+  const rows = Object.entries(schema.properties).map(([name, field]) =>
+    [code(needed.has(name) ? `${name} *` : name), kind(field), limits(field), meaning(field)]);
+  const within = Object.values(schema.properties).filter((field) => field.properties);
+  return [title ? node("h3", { textContent: title }) : null, prose(schema.description),
+    table(["field", "kind", "", "meaning"], rows), ...within.flatMap((field) => fields(field, field.title))];
 }
 
-function content(api, holder) {
-  const parts = [];
-  for (const [type, { schema, example, examples }] of Object.entries(holder?.content ?? {})) {
-    parts.push(node("h3", { textContent: type }));
-    for (const [name, each] of reached(api, schema)) {
-      if (each.properties) parts.push(node("p", { className: "small mono", textContent: name }), fields(each));
-    }
-    if (schema?.properties) parts.push(fields(schema));
+function content(holder) {
+  return Object.entries(holder?.content ?? {}).flatMap(([type, { schema, example, examples }]) => {
     const shown = example ?? Object.values(examples ?? {})[0]?.value;
-    if (shown !== undefined) parts.push(node("pre", { textContent: JSON.stringify(shown, null, 2) }));
-  }
-  return parts;
+    return [
+      node("p", {}, code(type), schema?.$ref ? [": ", ...kind(schema)] : null),
+      shown === undefined ? null : node("pre", { textContent: JSON.stringify(shown, null, 2) }),
+      ...fields(schema ?? {}),
+    ];
+  });
 }
 
 function answers(api, responses) {
   return Object.entries(responses).flatMap(([status, answer]) => {
     const said = resolve(api, answer);
-    const problem = Number(status) >= 400;
-    const line = node("p", {}, code(status), ` ${said.description ?? ""}`);
-    return problem ? [line] : [line, ...content(api, said)];
+    const told = node("p", {}, node("b", { className: "mono", textContent: status }), " ", line(said.description));
+    return Number(status) >= 400 ? [told] : [told, ...content(said)];
   });
 }
 
 function operation(api, path, verb, said) {
   const inputs = (said.parameters ?? []).map((each) => resolve(api, each));
   const rows = inputs.map((each) => [code(each.required ? `${each.name} *` : each.name), each.in,
-    kind(each.schema ?? {}), limits(each.schema ?? {}), each.description ?? ""]);
+    kind(each.schema ?? {}), limits(each.schema ?? {}), line(each.description)]);
   const body = resolve(api, said.requestBody);
-  return node("details", { className: "sheet", id: said.operationId ?? "" },
+  return node("details", { className: "sheet operation", id: said.operationId ?? "" },
     node("summary", {}, node("span", { className: `verb mono ${verb}`, textContent: verb.toUpperCase() }),
       code(path), node("span", { className: "soft", textContent: said.summary ?? "" })),
     node("div", { className: "inside" }, prose(said.description),
       rows.length ? node("h3", { textContent: "Parameters" }) : null,
       table(["name", "in", "kind", "", "meaning"], rows),
-      body.content ? node("h3", { textContent: "Body" }) : null, ...content(api, body),
-      node("h3", { textContent: "Answers" }), ...answers(api, said.responses ?? {})));
+      body.content ? node("h3", { textContent: "Body" }) : null, content(body),
+      node("h3", { textContent: "Answers" }), answers(api, said.responses ?? {})));
+}
+
+function shape(name, schema) {
+  return node("details", { className: "sheet", id: name }, node("summary", {}, code(name)),
+    node("div", { className: "inside" }, fields(schema)));
 }
 
 function groups(api) {
@@ -109,7 +117,7 @@ function groups(api) {
   for (const [path, verbs] of Object.entries(api.paths)) {
     for (const verb of VERBS) {
       if (!verbs[verb]) continue;
-      const name = verbs[verb].tags?.[0] ?? "more";
+      const name = verbs[verb].tags?.[0] ?? "More";
       if (!found.has(name)) found.set(name, { said: "", parts: [] });
       found.get(name).parts.push(operation(api, path, verb, verbs[verb]));
     }
@@ -123,14 +131,24 @@ function lay(api) {
   for (const [name, { said, parts: operations }] of groups(api)) {
     if (operations.length) parts.push(node("h2", { textContent: name }), prose(said), ...operations);
   }
+  const shapes = Object.entries(api.components?.schemas ?? {}).filter(([, schema]) => schema.properties);
+  parts.push(node("h2", { textContent: "Shapes" }), ...shapes.map(([name, schema]) => shape(name, schema)));
   manual.replaceChildren(...parts.filter(Boolean));
-  document.getElementById(location.hash.slice(1))?.setAttribute("open", "");
+}
+
+// Whatever an address points to is open and in view.
+function reveal() {
+  const wanted = document.getElementById(location.hash.slice(1));
+  wanted?.setAttribute("open", "");
+  wanted?.scrollIntoView();
 }
 
 try {
   const response = await fetch("/openapi.json");
   if (!response.ok) throw new Error(`openapi.json: the server answered ${response.status}`);
   lay(await response.json());
+  reveal();
+  addEventListener("hashchange", reveal);
 } catch (error) {
   manual.replaceChildren(node("p", { className: "note", textContent: error.message }));
 }

@@ -18,10 +18,12 @@ from starlette.responses import JSONResponse, Response
 
 from linocut.errors import InvalidBody, InvalidRequest, PayloadTooLarge, UnsupportedMedia
 from linocut.jobs.record import StoredFile
+from linocut.server import schemas
 from linocut.server.answers import base_url, link, service_of
 from linocut.server.auth import Drawer
 from linocut.server.keyring import Caller
 from linocut.server.references import UPLOAD, keep
+from linocut.server.schemas import AssetAnswer, answers
 
 router = APIRouter(tags=["Pictures"])
 
@@ -30,7 +32,13 @@ MOST_FIELDS: Final = 8
 MOST_NAME: Final = 200
 
 
-@router.post("/api/assets", operation_id="uploadAsset", summary="Upload a reference picture")
+@router.post(
+    "/api/assets",
+    operation_id="uploadAsset",
+    summary="Upload a reference picture",
+    responses=answers(AssetAnswer, 401, 403, 415, 429, about="It is stored."),
+    openapi_extra=schemas.UPLOAD,
+)
 async def upload(request: Request, caller: Drawer) -> Response:
     """A PNG, JPEG or WebP as the multipart field `asset`; `fileContent.path` is its key.
 
@@ -75,7 +83,8 @@ def plain_name(name: str) -> str:
     """A file's name for people to recognise: without folders and signs that cannot be seen."""
     last = PurePosixPath(name.replace("\\", "/")).name
     seen = "".join(sign for sign in last if unicodedata.category(sign)[0] != "C")
-    return re.sub(r"\s+", " ", seen).strip()[:MOST_NAME]
+    name = re.sub(r"\s+", " ", seen).strip()[:MOST_NAME]
+    return name if name.strip(".") else ""
 
 
 def asset_of(file: StoredFile, caller: Caller, address: str) -> dict[str, Any]:

@@ -13,17 +13,27 @@ from linocut.errors import InvalidRequest
 from linocut.server.answers import base_url, service_of
 from linocut.server.auth import Reader
 from linocut.server.routes.records import owned
+from linocut.server.schemas import answers, sent_header
 from linocut.server.streams import HEADERS, MEDIA_TYPE, story
 
 router = APIRouter(tags=["Records"])
 
 LAST_ID: Final = "Last-Event-ID"
 MOST: Final = 2**31 - 1
+ANSWERS: Final = answers(
+    None, 401, 403, 404, 429, about="Events, each with its number as `id`."
+) | {204: {"description": "It has ended, and all of it was told."}}
+ANSWERS[200]["content"] = {MEDIA_TYPE: {}}
 _NUMBER: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 
 @router.get(
-    "/api/records/{uuid}/events", operation_id="streamEvents", summary="What happens to a record"
+    "/api/records/{uuid}/events",
+    operation_id="streamEvents",
+    summary="What happens to a record",
+    response_class=StreamingResponse,
+    responses=ANSWERS,
+    openapi_extra={"parameters": [sent_header(LAST_ID, "Begin behind this event's number.")]},
 )
 async def events(
     request: Request,

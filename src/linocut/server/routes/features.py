@@ -28,7 +28,9 @@ from linocut.server.auth import Drawer
 from linocut.server.body import JsonObject, read_json
 from linocut.server.context import Service
 from linocut.server.dialects.features import FeatureCall, parse
+from linocut.server.dialects.features_schema import request_body
 from linocut.server.idempotency import HEADER, REPLAYED, fingerprint, key_in
+from linocut.server.schemas import AiRecordAnswer, answers, sent_header
 from linocut.server.streams import HEADERS, MEDIA_TYPE, looks, story
 
 ROUTE: Final = "/api/features"
@@ -36,6 +38,16 @@ LARGE: Final = 1_000_000  # bytes from which a body is parsed beside the event l
 _PREFERENCE: Final = re.compile(
     r'\s*([\w-]+)\s*(?:=\s*"?(\d{1,6})"?)?\s*(?:;[^,]*)?(?:,|$)', re.ASCII
 )
+
+READ: Final = [
+    sent_header(HEADER, "The same key with the same body leads to the same record."),
+    sent_header("Prefer", "`respond-async` answers at once with 202; `wait=n` after n seconds."),
+]
+ANSWERS: Final = {
+    **answers(AiRecordAnswer, 401, 403, 409, 415, 422, 429, about="The picture, or its events."),
+    202: {"model": AiRecordAnswer, "description": "It is not done yet; ask at `Location` again."},
+}
+ANSWERS[200]["content"] = {MEDIA_TYPE: {}}
 
 router = APIRouter(tags=["Pictures"])
 
@@ -58,11 +70,18 @@ class Preference:
     @property
     def applied(self) -> dict[str, str]:
         """The header that says so."""
-        said = "respond-async" if self.at_once else f"wait={self.wait:.0f}" if self.wait else ""
-        return {"Preference-Applied": said} if said else {}
+        if self.at_once:
+            return {"Preference-Applied": "respond-async"}
+        return {} if self.wait is None else {"Preference-Applied": f"wait={self.wait:.0f}"}
 
 
-@router.post(ROUTE, operation_id="createPicture", summary="Draw a picture")
+@router.post(
+    ROUTE,
+    operation_id="createPicture",
+    summary="Draw a picture",
+    responses=ANSWERS,
+    openapi_extra=request_body() | {"parameters": READ},
+)
 async def create(
     request: Request,
     caller: Drawer,
@@ -86,7 +105,7 @@ async def create(
         call=call,
         idempotency_key=key_in(request.headers.get(HEADER)),
         fingerprint=fingerprint(ROUTE, body),
-        preview=is_streaming,
+        preview=is_streaming if call.wants_previews is None else call.wants_previews,
         here=base,
     )
     submitted = await admit(service, caller, wish)

@@ -19,6 +19,7 @@ from linocut.errors import InvalidRequest, NotFound
 from linocut.jobs.record import StoredFile
 from linocut.server import problems
 from linocut.server.answers import service_of
+from linocut.server.schemas import answers, sent_header
 
 router = APIRouter(tags=["Pictures"])
 
@@ -30,6 +31,20 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Referrer-Policy": "no-referrer",
 }
+READ: Final = [
+    sent_header("Range", "A single range of bytes."),
+    sent_header("If-Range", "The range counts for the file of this ETag only."),
+    sent_header("If-None-Match", "The ETags that are there already."),
+]
+_PICTURES: Final = {
+    f"image/{kind}": {"schema": {"type": "string", "format": "binary"}}
+    for kind in ("webp", "png", "jpeg")
+}
+ANSWERS: Final = answers(None, 403, 404, 416, about="The file.") | {
+    206: {"description": "A piece of it.", "content": _PICTURES},
+    304: {"description": "It is the file that is there already."},
+}
+ANSWERS[200]["content"] = _PICTURES
 _RANGE: Final = re.compile(r"bytes=\s*(\d{0,15})-(\d{0,15})\s*", re.ASCII)
 
 Key = Annotated[str, Path(description="The picture's key, as in `resultObject`.")]
@@ -59,7 +74,14 @@ class Span:
         return (self.start, self.end) == (0, self.size)
 
 
-@router.get("/files/{key:path}", operation_id="getFile", summary="A picture")
+@router.get(
+    "/files/{key:path}",
+    operation_id="getFile",
+    summary="A picture",
+    response_class=StreamingResponse,
+    responses=ANSWERS,
+    openapi_extra={"parameters": READ},
+)
 async def picture(
     request: Request, key: Key, exp: Exp = "", kid: Kid = "", sig: Sig = ""
 ) -> Response:
@@ -67,7 +89,14 @@ async def picture(
     return await _served(request, key, _left(request, key, exp, kid, sig))
 
 
-@router.head("/files/{key:path}", operation_id="headFile", summary="What a picture's file is like")
+@router.head(
+    "/files/{key:path}",
+    operation_id="headFile",
+    summary="What a picture's file is like",
+    response_class=StreamingResponse,
+    responses=ANSWERS,
+    openapi_extra={"parameters": READ},
+)
 async def head(request: Request, key: Key, exp: Exp = "", kid: Kid = "", sig: Sig = "") -> Response:
     """The headers of `GET`."""
     return await _served(request, key, _left(request, key, exp, kid, sig))

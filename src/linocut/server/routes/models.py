@@ -10,11 +10,17 @@ from starlette.responses import JSONResponse, Response
 
 from linocut.server.answers import service_of
 from linocut.server.dialects.features_record import models
+from linocut.server.schemas import ModelsAnswer, answers
 
 router = APIRouter(tags=["Models"])
 
 
-@router.get("/models", operation_id="listModels", summary="The models")
+@router.get(
+    "/models",
+    operation_id="listModels",
+    summary="The models",
+    responses=answers(ModelsAnswer, about="What is served."),
+)
 async def served(
     request: Request,
     feature: Annotated[

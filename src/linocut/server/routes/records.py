@@ -15,15 +15,22 @@ from linocut.jobs.record import Record
 from linocut.server.answers import answer, base_url, find, in_short, service_of
 from linocut.server.auth import Drawer, Reader
 from linocut.server.paging import cursor_of, record_before
+from linocut.server.schemas import AiRecordAnswer, RecordsPage, answers
 
 router = APIRouter(tags=["Records"])
 
 Uuid = Annotated[str, Path(description="The record's `uuid`.")]
 MOST: Final = 100
+ONE: Final = answers(AiRecordAnswer, 401, 403, 404, 429, about="The record.")
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
-@router.get("/api/records", operation_id="listRecords", summary="The history, the newest first")
+@router.get(
+    "/api/records",
+    operation_id="listRecords",
+    summary="The history, the newest first",
+    responses=answers(RecordsPage, 401, 403, 429, about="A page."),
+)
 async def history(
     request: Request,
     caller: Reader,
@@ -55,7 +62,7 @@ async def history(
     return JSONResponse(content, headers=headers)
 
 
-@router.get("/api/records/{uuid}", operation_id="getRecord", summary="One record")
+@router.get("/api/records/{uuid}", operation_id="getRecord", summary="One record", responses=ONE)
 async def one(request: Request, caller: Reader, uuid: Uuid) -> Response:
     """The record; 404 if there is none of this id among yours."""
     return await _answer(request, await owned(request, caller.tenant, uuid))
@@ -66,6 +73,7 @@ async def one(request: Request, caller: Reader, uuid: Uuid) -> Response:
     operation_id="deleteRecord",
     summary="Delete a record and its pictures",
     status_code=204,
+    responses=answers(None, 401, 403, 404, 409, 429, status=204, about="It is gone."),
 )
 async def delete(request: Request, caller: Drawer, uuid: Uuid) -> Response:
     """Gone for good, with its files. While it is open: cancel it first (409)."""
@@ -81,7 +89,10 @@ async def delete(request: Request, caller: Drawer, uuid: Uuid) -> Response:
 
 
 @router.post(
-    "/api/records/{uuid}/cancel", operation_id="cancelRecord", summary="Stop drawing a picture"
+    "/api/records/{uuid}/cancel",
+    operation_id="cancelRecord",
+    summary="Stop drawing a picture",
+    responses=ONE,
 )
 async def cancel(request: Request, caller: Drawer, uuid: Uuid) -> Response:
     """The record, canceled; one that has ended stays as it is. A running one stops in two steps."""
@@ -90,7 +101,9 @@ async def cancel(request: Request, caller: Drawer, uuid: Uuid) -> Response:
     return await _answer(request, canceled)
 
 
-@router.put("/api/records/{uuid}/star", operation_id="starRecord", summary="Star a record")
+@router.put(
+    "/api/records/{uuid}/star", operation_id="starRecord", summary="Star a record", responses=ONE
+)
 async def star(request: Request, caller: Drawer, uuid: Uuid) -> Response:
     """The record, starred. Starred ones are kept, whatever their age."""
     record = await owned(request, caller.tenant, uuid)
@@ -99,7 +112,12 @@ async def star(request: Request, caller: Drawer, uuid: Uuid) -> Response:
     )
 
 
-@router.delete("/api/records/{uuid}/star", operation_id="unstarRecord", summary="Take a star away")
+@router.delete(
+    "/api/records/{uuid}/star",
+    operation_id="unstarRecord",
+    summary="Take a star away",
+    responses=ONE,
+)
 async def unstar(request: Request, caller: Drawer, uuid: Uuid) -> Response:
     """The record, without its star."""
     record = await owned(request, caller.tenant, uuid)

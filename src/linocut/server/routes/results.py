@@ -10,21 +10,31 @@ from starlette.responses import JSONResponse, Response
 
 from linocut.server.answers import answer, base_url, find, service_of
 from linocut.server.auth import Reader
+from linocut.server.schemas import ResultAnswer, answers
 
 router = APIRouter(tags=["Records"])
 
 Uuid = Annotated[str, Path(description="The record's `uuid`.")]
+ANSWERS: Final = answers(ResultAnswer, 401, 403, 404, 429, about="The record, or null.")
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
-@router.get("/api/results/{uuid}", operation_id="getResult", summary="How a picture stands")
+@router.get(
+    "/api/results/{uuid}",
+    operation_id="getResult",
+    summary="How a picture stands",
+    responses=ANSWERS,
+)
 async def result(request: Request, caller: Reader, uuid: Uuid) -> Response:
     """The record, or `{"aiRecord": null}` where there is none of this id among yours."""
     return await _result(request, caller.tenant, uuid)
 
 
 @router.get(
-    "/api/features/{uuid}", operation_id="getFeature", summary="The same, by another address"
+    "/api/features/{uuid}",
+    operation_id="getFeature",
+    summary="The same, by another address",
+    responses=ANSWERS,
 )
 async def feature(request: Request, caller: Reader, uuid: Uuid) -> Response:
     """As `/api/results/{uuid}`."""

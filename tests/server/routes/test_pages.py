@@ -1,0 +1,123 @@
+"""The pages, as a browser shows them: they draw, they explain, and they ask nobody else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx2
+import pytest
+
+from linocut.server.routes import pages
+
+FOLDER = Path(pages.__file__).parents[1] / "pages"
+
+
+@pytest.mark.parametrize("path", ["/", "/playground", "/docs", "/pages/style.css"])
+def test_a_page_is_guarded_and_kept_until_it_changes(shared_server: Any, path: str) -> None:
+    answer = httpx2.get(shared_server.url + path)
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    again = httpx2.get(shared_server.url + path, headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    head = httpx2.head(shared_server.url + path)
+    assert (head.status_code, head.content) == (200, b"")
+
+
+@pytest.mark.parametrize("name", ["nope.js", "playground.html", "../routes/pages.py", "%2e%2e/x"])
+def test_nothing_else_of_the_package_is_served(shared_server: Any, name: str) -> None:
+    assert httpx2.get(f"{shared_server.url}/pages/{name}").status_code == 404
+
+
+def test_every_file_of_the_pages_is_served_and_no_other() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == set(pages.KINDS)
+
+
+@pytest.mark.parametrize("name", pages.KINDS)
+def test_no_page_names_another_origin(name: str) -> None:
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    named = set(re.findall(r"https?://[^\s'\"]+", text))
+    assert named <= {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"<style|<script>|\son\w+=|style=|\beval\b|innerHTML", text)
+
+
+@pytest.mark.parametrize("page", ["playground", "docs"])
+def test_every_part_that_a_script_asks_for_is_on_its_page(page: str) -> None:
+    html = (FOLDER / f"{page}.html").read_text(encoding="utf-8")
+    script = (FOLDER / f"{page}.js").read_text(encoding="utf-8")
+    asked = set(re.findall(r"(?:\$|getElementById)\(\"(\w+)\"\)", script))
+    assert asked
+    assert asked <= set(re.findall(r'id="(\w+)"', html))
+
+
+def test_the_playground_draws_in_a_browser(shared_server: Any, browser: Any) -> None:
+    browser.open(f"{shared_server.url}/playground")
+    said = browser.run("document.getElementById('curl').textContent")
+    assert f"'{shared_server.url}/api/features'" in said
+    assert shared_server.key not in said
+    browser.run(f"document.getElementById('key').value = {shared_server.key!r}")
+    browser.run("document.getElementById('seed').value = 0")
+    browser.run("document.getElementById('draw').click()")
+    browser.until("document.getElementById('status').textContent === 'Done.'")
+    browser.until("document.querySelector('#frame img:not(.preview)').naturalWidth === 512")
+    facts = browser.run("document.getElementById('facts').innerText")
+    assert re.search(r"Seed\s+0\b", facts)
+    assert "demo" in browser.run("document.getElementById('demo').innerText")
+    assert browser.complaints() == []
+    assert browser.asked_for() == {shared_server.url}
+
+
+def test_the_playground_takes_a_reference_picture(
+    shared_server: Any, browser: Any, desk: ModuleType, tmp_path: Path
+) -> None:
+    file = tmp_path / "ours.png"
+    file.write_bytes(desk.picture())
+    browser.open(f"{shared_server.url}/")
+    root = browser.ask("DOM.getDocument")["root"]["nodeId"]
+    node = browser.ask("DOM.querySelector", nodeId=root, selector="#reference")["nodeId"]
+    browser.ask("DOM.setFileInputFiles", files=[str(file)], nodeId=node)
+    browser.until("!document.getElementById('strength').hidden")
+    browser.run(f"document.getElementById('key').value = {shared_server.key!r}")
+    browser.run("document.getElementById('draw').click()")
+    browser.until("document.getElementById('status').textContent === 'Done.'")
+    assert "ours" in browser.run("document.getElementById('curl').textContent")
+    assert browser.complaints() == []
+
+
+def test_the_playground_says_what_is_wrong(shared_server: Any, browser: Any) -> None:
+    browser.open(f"{shared_server.url}/")
+    browser.run("document.getElementById('draw').click()")
+    browser.until("/API key/.test(document.getElementById('status').textContent)")
+    assert browser.run("document.getElementById('draw').disabled") is False
+
+
+def test_the_playground_cancels(slow_server: Any, browser: Any) -> None:
+    browser.open(slow_server.url)
+    browser.run(f"document.getElementById('key').value = {slow_server.key!r}")
+    browser.run("document.getElementById('prompt').value = '[slow] a red apple'")
+    browser.run("document.getElementById('draw').click()")
+    browser.until("/Step \\d+ of 28/.test(document.getElementById('status').textContent)")
+    browser.run("document.getElementById('cancel').click()")
+    browser.until("document.getElementById('status').textContent === 'Canceled.'")
+    assert browser.complaints() == []
+
+
+def test_the_manual_shows_every_operation(shared_server: Any, browser: Any) -> None:
+    described = httpx2.get(f"{shared_server.url}/openapi.json").json()
+    wanted = {
+        said["operationId"] for verbs in described["paths"].values() for said in verbs.values()
+    }
+    browser.open(f"{shared_server.url}/docs")
+    browser.until("document.querySelectorAll('details.operation').length > 0")
+    shown = browser.run(
+        "[...document.querySelectorAll('details.operation')].map((each) => each.id)"
+    )
+    assert set(shown) == wanted
+    assert len(shown) == len(wanted)
+    assert browser.complaints() == []
+    assert browser.asked_for() == {shared_server.url}
