@@ -113,9 +113,6 @@ class Settings(BaseModel):
         "on: every request is checked; per-key: disable_safety_checker counts for keys that may; "
         "off: for every key",
     )
-    safety_model: Literal["matcher", "text_encoder"] = _set(
-        "matcher", "what checks prompts; text_encoder asks the model too and loads all its layers"
-    )
     fetch: bool = _set(True, "whether pictures are fetched from addresses that callers give")
     fetch_allow: Words = _set(
         (), "hosts that pictures and webhooks may reach though they are not public, as nas.lan:8080"
@@ -130,9 +127,6 @@ class Settings(BaseModel):
     )
     link_seconds: Seconds = _set(
         DAY, "seconds that a link to a picture works; at most 7 days", le=7 * DAY
-    )
-    idempotency_hours: float = _set(
-        24.0, "hours that an Idempotency-Key is remembered", gt=0, le=720
     )
     retention_days: float = _set(
         0.0, "finished records and their pictures are deleted after so many days; 0 never",
