@@ -120,7 +120,8 @@ def test_no_text_breaks_the_check(text: str) -> None:
 
 @given(st.text(alphabet=" .-_*|", max_size=40), st.text(alphabet=" .-_*|", max_size=40))
 def test_signs_around_a_word_do_not_hide_it(before: str, after: str) -> None:
-    assert category(f"{before} hentai {after}") == "sexual"
+    # Signs can be read as letters themselves, as those of a worse word.
+    assert category(f"{before} hentai {after}") in {"sexual", "minors"}
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,8 @@ class Browser:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser without a window or a history."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((found for name in names if (found := shutil.which(name))), None)
     if program is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
     out_read, out_write = os.pipe()

@@ -96,12 +96,16 @@ def test_the_playground_says_what_is_wrong(shared_server: Any, browser: Any) -> 
     assert browser.run("document.getElementById('draw').disabled") is False
 
 
-def test_the_playground_cancels(slow_server: Any, browser: Any) -> None:
+def test_the_playground_shows_previews_and_cancels(slow_server: Any, browser: Any) -> None:
     browser.open(slow_server.url)
     browser.run(f"document.getElementById('key').value = {slow_server.key!r}")
     browser.run("document.getElementById('prompt').value = '[slow] a red apple'")
+    browser.run("document.getElementById('num_inference_steps').value = 8")
     browser.run("document.getElementById('draw').click()")
-    browser.until("/Step \\d+ of 28/.test(document.getElementById('status').textContent)")
+    browser.until(
+        "/Step \\d of 8, about \\d+ s left/.test(document.getElementById('status').textContent)"
+    )
+    browser.until("document.querySelector('#frame img.preview')?.naturalWidth > 0")
     browser.run("document.getElementById('cancel').click()")
     browser.until("document.getElementById('status').textContent === 'Canceled.'")
     assert browser.complaints() == []

@@ -118,7 +118,7 @@ function done(record) {
   const took = metadata.seconds === undefined ? undefined : `${Number(metadata.seconds).toFixed(1)} s`;
   facts([["File", link], ["Seed", metadata.seed === undefined ? undefined : String(metadata.seed)],
     ["Size", metadata.width && `${metadata.width} × ${metadata.height}`], ["Mode", metadata.mode],
-    ["Checkpoint", metadata.checkpoint], ["Took", took], ["Notes", (metadata.warnings ?? []).join(" ")]]);
+    ["Checkpoint", metadata.checkpoint], ["Took", took], ["Notes", (metadata.warnings ?? []).join("; ")]]);
   $("demo").hidden = !metadata.demo;
   $("demo").textContent = `Drawn by the demo checkpoint ${metadata.checkpoint ?? ""}: it knows small, simple things ` +
     `("a red apple", "a cat face, blue background"). Full weights draw anything.`;
