@@ -60,8 +60,9 @@ fmt: .venv/.dev ## Format the code and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: .venv/.dev ## Write docs/cli.md anew from the commands' own help
+docs: .venv/.dev ## Write docs/cli.md and docs/openapi.json anew from the program itself
 	$(BIN)/typer linocut.cli.main utils docs --name linocut --output docs/cli.md
+	$(BIN)/linocut openapi >docs/openapi.json
 
 train-mini: .venv/.dev ## Make the demo checkpoint anew, from fetching the drawings to the export [ARGS=...]
 	$(BIN)/pip install --quiet -e './training[teacher]'
