@@ -30,6 +30,7 @@ from linocut.cost import Product, request_cost, step_flops, step_products
 from linocut.engine.placement import DTYPES
 from linocut.events import Done, Step
 from linocut.request import MAX_PIXELS
+from machine import processor
 
 FLOOR_RUNS: Final = 5
 TIMED: Final = ("picture", "step")
@@ -200,14 +201,6 @@ def line(row: dict[str, Any]) -> str:
         f"{size:>9} {drawn:>9} {row['dtype']:>8} | {per['picture']} | {per['step']} "
         f"{row['floor_step']:9.4f}"
     )
-
-
-def processor() -> str:
-    """The name that the machine's processor gives itself."""
-    listed = Path("/proc/cpuinfo")
-    lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
-    named = (entry.partition(":")[2].strip() for entry in lines if entry.startswith("model name"))
-    return next(named, platform.processor())
 
 
 def _size(text: str) -> tuple[int, ...]:

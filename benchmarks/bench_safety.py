@@ -23,11 +23,11 @@ from typing import Any, Final, TypeVar
 
 from PIL import Image
 
-from bench_engine import processor
 from linocut import Engine, ImageRequest
 from linocut.request import Picture
 from linocut.safety.picture import THRESHOLD, PictureCheck
 from linocut.safety.prompt import check_prompt
+from machine import processor
 
 T = TypeVar("T")
 LISTS: Final = Path(__file__).parents[1] / "tests" / "safety"
