@@ -19,8 +19,8 @@ from linocut.jobs.store import Store
 @pytest.mark.parametrize(
     ("url", "driver", "name"),
     [
-        ("sqlite:///a/b.db", "sqlite+aiosqlite", "a/b.db"),
-        ("sqlite:////a/b.db", "sqlite+aiosqlite", "/a/b.db"),
+        ("sqlite:///a/b.db", "sqlite", "a/b.db"),
+        ("sqlite:////a/b.db", "sqlite", "/a/b.db"),
         ("postgresql://u:p@h:1/d", "postgresql+psycopg", "d"),
         ("postgres://u@h/d", "postgresql+psycopg", "d"),
         ("postgresql+asyncpg://h/d", "postgresql+psycopg", "d"),
