@@ -1,14 +1,14 @@
 """Two ways into the database, reading and writing, and its errors in our words.
 
-SQLite has one writer: the writing engine has one connection, so writers of this process wait in
-line for it instead of meeting a locked file. PostgreSQL gets one engine for both.
+SQLite has one writer: the writing way has one connection, so writers of this process wait in line
+for it instead of meeting a locked file. PostgreSQL gets one way for both.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar
 
@@ -21,20 +21,19 @@ from sqlalchemy.exc import (
     StatementError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from linocut.errors import Conflict, InvalidRequest, LinocutError, Unavailable
-from linocut.jobs.sqlite import Threaded
+from linocut.jobs.sqlite import Threaded, Work
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection], Awaitable[T]]
 
 RETRY_AFTER: Final = 2.0
 DEADLINE: Final = 15.0  # of a whole transaction with a server that may hang
 _DRIVERS: Final = {
-    "sqlite": ("sqlite", "sqlite"),
-    "postgresql": ("postgresql+psycopg", "postgresql+psycopg"),
-    "postgres": ("postgresql+psycopg", "postgresql+psycopg"),
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
 }
 _POSTGRESQL: Final = {
     "connect_timeout": 5,
@@ -52,8 +51,8 @@ _SAID: Final = (
 )
 
 
-def addresses(url: str) -> tuple[URL, URL]:
-    """The address for migrations and the one for serving; InvalidRequest if it is neither kind."""
+def address(url: str) -> URL:
+    """The address of a database, with its driver; InvalidRequest if it is of neither kind."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
@@ -61,8 +60,7 @@ def addresses(url: str) -> tuple[URL, URL]:
     kind = parsed.drivername.partition("+")[0]
     if kind not in _DRIVERS or (kind == "sqlite" and not parsed.database):
         raise _unknown_address()
-    plain, serving = _DRIVERS[kind]
-    return parsed.set(drivername=plain), parsed.set(drivername=serving)
+    return parsed.set(drivername=_DRIVERS[kind])
 
 
 def _unknown_address() -> InvalidRequest:
@@ -127,6 +125,7 @@ class Pooled:
             pool_size=10,
             max_overflow=10,
             pool_timeout=10,
+            hide_parameters=True,
             connect_args=_POSTGRESQL,
         )
 

@@ -8,9 +8,9 @@ is the database alone, and that has answered before anybody could wait.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sqlite3
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -19,13 +19,18 @@ from sqlalchemy.exc import TimeoutError as LineTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
 
 READERS: Final = 4
 LINE_SECONDS: Final = 30.0
 
 
 class Threaded:
-    """A way into an SQLite file: writers go one by one, readers a few at a time."""
+    """A way into an SQLite file: writers go one by one, readers a few at a time.
+
+    Whoever goes away while its transaction runs keeps its place until the thread is done: no
+    thread can be stopped, and the next one in line must not meet it.
+    """
 
     def __init__(self, url: URL, busy_timeout: float, *, writing: bool) -> None:
         most = 1 if writing else READERS
@@ -33,30 +38,27 @@ class Threaded:
         self._threads = ThreadPoolExecutor(most, "sqlite-writer" if writing else "sqlite-reader")
         self._places = asyncio.Semaphore(most)
 
-    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def transact(self, work: Work[T]) -> T:
         """What the work answers, in a transaction of its own."""
-        async with self._place():
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+        await self._take_place()
+        running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+        running.add_done_callback(lambda _: self._places.release())
+        return await asyncio.shield(running)
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Wait for what runs, and let go of every connection."""
+        await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._engine.dispose)
-        self._threads.shutdown(wait=False)
 
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
+    async def _take_place(self) -> None:
         """Wait in line, but not for ever."""
         try:
             async with asyncio.timeout(LINE_SECONDS):
                 await self._places.acquire()
         except TimeoutError as error:
             raise LineTimeout(f"the line did not move for {LINE_SECONDS:g} s") from error
-        try:
-            yield
-        finally:
-            self._places.release()
 
-    def _run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    def _run(self, work: Work[T]) -> T:
         with self._engine.begin() as connection:
             return answered(work(cast(AsyncConnection, Here(connection))))
 
@@ -97,7 +99,7 @@ def _engine(url: URL, busy_timeout: float, most: int, *, writing: bool) -> Engin
         connect_args={"timeout": busy_timeout, "check_same_thread": False},
         pool_size=most,
         max_overflow=0,
-        pool_reset_on_return=None,  # `begin()` has ended the transaction
+        hide_parameters=True,  # they hold prompts, and errors are logged
     )
 
     @event.listens_for(engine, "connect")
@@ -114,6 +116,7 @@ def _engine(url: URL, busy_timeout: float, most: int, *, writing: bool) -> Engin
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        driver = connection.connection.driver_connection
+        cast(sqlite3.Connection, driver).execute("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     return engine

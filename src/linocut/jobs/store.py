@@ -19,11 +19,12 @@ from linocut.errors import LinocutError
 from linocut.jobs import deliveries, endings, history, keys, queue, submit, tally, usage
 from linocut.jobs import files as known_files
 from linocut.jobs.clock import DAY
-from linocut.jobs.database import Database, Work, addresses, plain_errors
+from linocut.jobs.database import Database, address, plain_errors
 from linocut.jobs.migrate import migrate
 from linocut.jobs.moves import held
 from linocut.jobs.record import Record, RecordEvent, State, StoredFile, Submission
 from linocut.jobs.schema import turns
+from linocut.jobs.sqlite import Work
 from linocut.jobs.terms import ApiKey, Backlog, Delivery, Expired, Limits, Submitted
 
 T = TypeVar("T")
@@ -51,10 +52,10 @@ class Store:
         url: "sqlite:///path" or "postgresql://user@host/name".
         backups: where an SQLite file is copied to before its schema is changed.
         """
-        plain, serving = addresses(url)
+        place = address(url)
         with plain_errors():
-            await asyncio.to_thread(migrate, plain, backups=backups)
-        store = cls(Database(serving, busy_timeout=busy_timeout))
+            await asyncio.to_thread(migrate, place, backups=backups)
+        store = cls(Database(place, busy_timeout=busy_timeout))
         try:
             await store.ping()
         except LinocutError:
