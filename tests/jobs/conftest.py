@@ -28,7 +28,7 @@ import pytest
 from sqlalchemy import Row
 
 from linocut.errors import LinocutError, Unavailable
-from linocut.jobs.database import addresses
+from linocut.jobs.database import address
 from linocut.jobs.migrate import migrate
 from linocut.jobs.record import Order, StoredFile, Submission
 from linocut.jobs.schema import metadata
@@ -155,7 +155,7 @@ def postgresql() -> Iterator[PostgreSQL]:
     """A server that all tests share; none may stop it."""
     with running_postgresql() as server:
         server.execute("CREATE DATABASE migrated TEMPLATE template0")
-        migrate(addresses(server.url("migrated"))[0])
+        migrate(address(server.url("migrated")))
         yield server
 
 
@@ -171,7 +171,7 @@ def own_postgresql() -> Iterator[PostgreSQL]:
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with the tables, to be copied."""
     path = tmp_path_factory.mktemp("sqlite") / "linocut.db"
-    migrate(addresses(f"sqlite:///{path}")[0])
+    migrate(address(f"sqlite:///{path}"))
     return path
 
 

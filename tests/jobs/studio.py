@@ -227,7 +227,7 @@ def studio(migrated_file: Path, tmp_path: Path, jobs: Any) -> Open:
         store, bus = await Store.open(f"sqlite:///{path}"), Bus()
         if hears:
             store.wake = bus.notify
-        store.work = bus.notify_work
+        store.told, store.work = bus.notify_followers, bus.notify_work
         pictures = FolderStore(tmp_path / "pictures")
         supervisor = Supervisor(
             lambda number: made if isinstance(made := workers[number], Hand) else made(number),

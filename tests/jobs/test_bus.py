@@ -19,6 +19,20 @@ def test_a_listener_hears_its_own_record_and_no_other() -> None:
     asyncio.run(story())
 
 
+def test_who_does_not_follow_a_run_sleeps_while_it_goes_on() -> None:
+    async def story() -> None:
+        bus = Bus()
+        with bus.listen("a") as follower, bus.listen("a", follows=False) as waiter:
+            bus.notify_followers("a")
+            assert await follower.wait(30)
+            assert not await waiter.wait(0.01)
+            bus.notify("a")
+            assert await follower.wait(30)
+            assert await waiter.wait(30)
+
+    asyncio.run(story())
+
+
 def test_what_happens_between_reading_and_waiting_is_not_missed() -> None:
     async def story() -> None:
         bus = Bus()

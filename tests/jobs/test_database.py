@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import traceback
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,25 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from linocut.errors import InvalidRequest, Unavailable
-from linocut.jobs.database import addresses
+from linocut.errors import Conflict, InvalidRequest, Unavailable
+from linocut.jobs.database import address
 from linocut.jobs.store import Store
 
 
 @pytest.mark.parametrize(
     ("url", "driver", "name"),
     [
-        ("sqlite:///a/b.db", "sqlite+aiosqlite", "a/b.db"),
-        ("sqlite:////a/b.db", "sqlite+aiosqlite", "/a/b.db"),
+        ("sqlite:///a/b.db", "sqlite", "a/b.db"),
+        ("sqlite:////a/b.db", "sqlite", "/a/b.db"),
         ("postgresql://u:p@h:1/d", "postgresql+psycopg", "d"),
         ("postgres://u@h/d", "postgresql+psycopg", "d"),
         ("postgresql+asyncpg://h/d", "postgresql+psycopg", "d"),
     ],
 )
 def test_an_address_is_read_whatever_driver_it_names(url: str, driver: str, name: str) -> None:
-    plain, serving = addresses(url)
-    assert (serving.drivername, serving.database) == (driver, name)
-    assert plain.database == name
-    assert plain.password == serving.password
+    place = address(url)
+    assert (place.drivername, place.database) == (driver, name)
+    assert place.password == ("p" if ":p@" in url else None)
 
 
 async def pragma(store: Store, name: str, *, writing: bool) -> Any:
@@ -123,5 +123,18 @@ def test_what_a_transaction_began_is_undone_when_it_fails(run: Any, jobs: Any) -
             await store._database.write(work)
         rows = await jobs.select_all(store, text("SELECT name FROM turns ORDER BY name"))
         assert [row.name for row in rows] == ["claim", "submit"]
+
+    run(story)
+
+
+def test_an_error_of_the_database_says_nothing_of_what_was_to_be_stored(
+    run: Any, jobs: Any
+) -> None:
+    async def story(store: Store) -> None:
+        file = jobs.file(original_name="zebrafish.png")
+        await store.add_file(file)
+        with pytest.raises(Conflict) as refused:
+            await store.add_file(file)
+        assert "zebrafish" not in "".join(traceback.format_exception(refused.value))
 
     run(story)

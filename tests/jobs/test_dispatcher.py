@@ -156,6 +156,34 @@ def test_steps_that_come_too_often_are_thinned_but_never_the_last(studio: Open, 
     asyncio.run(story())
 
 
+def test_the_last_steps_are_written_with_the_end(studio: Open, hands: Any, jobs: Any) -> None:
+    async def story() -> None:
+        async with studio(hands.quick_hand(), timing=Timing(poll=0.05, progress=1e9)) as s:
+            told = jobs.fault(s.store, "append", 0)
+            id = await s.ask()
+            await s.ended(id)
+            assert told.calls == 1, "that it was started"
+            assert (await s.stages(id))[-1] == ("decoding", 0)
+            assert (await jobs.kinds(s.store, id))[-1] == "completed"
+
+    asyncio.run(story())
+
+
+def test_a_run_that_goes_on_is_not_read_again(studio: Open, hands: Any, jobs: Any) -> None:
+    hand = hands.Hand()
+    still = Timing(poll=0.05, heartbeat=1e6, progress=0.0)
+
+    async def story() -> None:
+        async with studio(hand, timing=still) as s:
+            read, told = jobs.fault(s.store, "record", 0), jobs.fault(s.store, "append", 0)
+            await s.ask()
+            await hand.waits.wait()
+            assert (told.calls, read.calls) == (4, 0)
+            hand.go.set()
+
+    asyncio.run(story())
+
+
 def test_a_record_that_kills_workers_is_put_away_and_the_others_go_on(
     studio: Open, hands: Any, jobs: Any
 ) -> None:

@@ -67,6 +67,29 @@ def test_success_that_is_told_again_is_still_success_and_paid_once(run: Any, job
     run(story)
 
 
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_what_was_still_to_be_told_is_told_before_the_end(
+    run: Any, jobs: Any, ends_well: bool
+) -> None:
+    last = [("progress", {"step": 7}), ("progress", {"step": 8})]
+
+    async def story(store: Store) -> None:
+        record = await claimed(store, jobs)
+        for _ in range(2):  # the second as if the first answer had been lost
+            if ends_well:
+                assert await store.succeed(record.id, 1, [], {}, 1.0, story=last)
+            else:
+                assert await store.fail(record.id, 1, ERROR, 1.0, story=last)
+        end = "completed" if ends_well else "failed"
+        assert await jobs.kinds(store, record.id) == ["queued", "progress", "progress", end]
+        told = await store.events(record.id, 1)
+        assert [event.data.get("step") for event in told[:2]] == [7, 8]
+        assert not await store.fail(record.id, 2, ERROR, 1.0, story=last)
+        assert len(await store.events(record.id)) == 4
+
+    run(story)
+
+
 def test_failure_keeps_its_error_and_a_refusal_pays_nothing(run: Any, jobs: Any) -> None:
     async def story(store: Store) -> None:
         record = await claimed(store, jobs)

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
 from linocut.errors import Conflict
-from linocut.jobs.database import addresses
+from linocut.jobs.database import address
 from linocut.jobs.migrate import HEAD, migrate, revision
 from linocut.jobs.schema import metadata
 from linocut.jobs.store import Store
@@ -24,7 +24,7 @@ from linocut.jobs.store import Store
 
 def ask(url: str, question: Any) -> Any:
     """What `question` finds out on a plain connection."""
-    engine = create_engine(addresses(url)[0], poolclass=NullPool)
+    engine = create_engine(address(url), poolclass=NullPool)
     with engine.begin() as connection:
         return question(connection)
 
@@ -41,7 +41,7 @@ def differ(context: Any, _there: Any, _ours: Any, there: Any, ours: Any) -> bool
 
 
 def test_the_migrations_make_the_tables_of_the_schema(empty_url: str) -> None:
-    migrate(addresses(empty_url)[0])
+    migrate(address(empty_url))
     assert tables(empty_url) == set(metadata.tables)
 
     def differences(connection: Any) -> Any:
@@ -69,9 +69,9 @@ def test_down_and_up_again_with_rows(empty_url: str, jobs: Any) -> None:
         await store.close()
 
     asyncio.run(fill())
-    migrate(addresses(url)[0])  # nothing to do: nothing happens
+    migrate(address(url))  # nothing to do: nothing happens
     assert ask(url, lambda c: c.execute(text("SELECT count(*) FROM records")).scalar()) == 2
-    migrate(addresses(url)[0], to="base")
+    migrate(address(url), to="base")
     assert tables(url) == set()
     asyncio.run(fill())
     assert ask(url, lambda c: c.execute(text("SELECT count(*) FROM records")).scalar()) == 2
@@ -80,7 +80,7 @@ def test_down_and_up_again_with_rows(empty_url: str, jobs: Any) -> None:
 def test_servers_that_start_together_migrate_once(postgresql: Any) -> None:
     url = postgresql.new()
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda _: migrate(addresses(url)[0]), range(4)))
+        list(threads.map(lambda _: migrate(address(url)), range(4)))
     assert tables(url) == set(metadata.tables)
 
 
@@ -88,7 +88,7 @@ def test_a_database_that_is_one_version_newer_is_served_and_a_later_one_refused(
     empty_url: str, jobs: Any
 ) -> None:
     url = empty_url
-    migrate(addresses(url)[0])
+    migrate(address(url))
 
     async def serve() -> None:
         store = await Store.open(url)
@@ -108,14 +108,14 @@ def test_a_database_that_is_one_version_newer_is_served_and_a_later_one_refused(
 
 def test_a_file_is_copied_with_its_rows_before_its_tables_change(tmp_path: Path) -> None:
     path, copies = tmp_path / "a.db", tmp_path / "copies"
-    address = addresses(f"sqlite:///{path}")[0]
-    migrate(address, backups=copies)
-    migrate(address, backups=copies)
+    place = address(f"sqlite:///{path}")
+    migrate(place, backups=copies)
+    migrate(place, backups=copies)
     assert not copies.exists(), "there was nothing to copy"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO turns VALUES ('mine')")
         connection.commit()
-    migrate(address, backups=copies, to="base")
+    migrate(place, backups=copies, to="base")
     (copy,) = copies.iterdir()
     assert copy.name.endswith(f"_schema_{HEAD}.db")
     assert copy.stat().st_mode & 0o077 == 0

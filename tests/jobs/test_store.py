@@ -57,6 +57,7 @@ def test_every_change_is_told_once_it_is_safe(run: Any, jobs: Any) -> None:
 
     async def story(store: Store) -> None:
         store.wake, store.work = told.append, lambda: told.append("work")
+        store.told = lambda id: told.append(f"onward {id}")
 
         async def heard() -> list[str]:
             heard = told.copy()
@@ -69,13 +70,13 @@ def test_every_change_is_told_once_it_is_safe(run: Any, jobs: Any) -> None:
         await store.submit(sent, jobs.wide)
         assert await heard() == []
         await store.claim("lane", 0)
-        assert await heard() == [id]
+        assert await heard() == [f"onward {id}"]
         await store.claim("lane", 30)
         await store.heartbeat(id, 1, 0)
         await store.append(id, 9, [("progress", {})])
         assert await heard() == []
         await store.append(id, 1, [("progress", {})])
-        assert await heard() == [id]
+        assert await heard() == [f"onward {id}"]
         await asyncio.sleep(0.01)
         await store.expire_leases(3)
         assert await heard() == [id, "work"]

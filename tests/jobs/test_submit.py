@@ -116,17 +116,39 @@ def test_an_idempotency_key_is_forgotten_after_a_day(run: Any, jobs: Any) -> Non
 
 def test_a_full_queue_refuses_and_says_when_to_come_back(run: Any, jobs: Any) -> None:
     async def story(store: Store) -> None:
-        limits = Limits(queue=3, share=2, wait=12.5)
-        for key in ("a", "a", "b"):
-            await store.submit(jobs.submission(key_id=key), limits)
+        limits = Limits(queue=3, share=2, workers=2)
+        for key, seconds in (("a", 10.0), ("a", 20.0), ("b", 45.0)):
+            await store.submit(jobs.submission(key_id=key, estimate=seconds), limits)
         for key, said in (("a", "at most 2"), ("b", "at most 3"), ("c", "at most 3")):
             with pytest.raises(QueueFull, match=said) as refused:
                 await store.submit(jobs.submission(key_id=key), limits)
-            assert refused.value.retry_after == 12.5
+            assert refused.value.retry_after == 12.5, "a run of 25 s, shared by two workers"
+            assert "about 13 s" in refused.value.hint
         assert (await store.backlog()).queued == 3
         assert await store.used_seconds("c") == 0.0
         assert await store.claim("lane", 30)
         assert await store.submit(jobs.submission(key_id="c"), limits)
+
+    run(story)
+
+
+def test_a_full_queue_of_quick_ones_asks_for_a_second_of_patience(run: Any, jobs: Any) -> None:
+    async def story(store: Store) -> None:
+        limits = Limits(queue=1, share=1)
+        await store.submit(jobs.submission(estimate=0.01), limits)
+        with pytest.raises(QueueFull) as refused:
+            await store.submit(jobs.submission(), limits)
+        assert refused.value.retry_after == 1.0
+
+    run(story)
+
+
+def test_who_is_taken_learns_its_place_and_how_long_the_others_take(run: Any, jobs: Any) -> None:
+    async def story(store: Store) -> None:
+        sent = [jobs.submission(key_id=key, estimate=s) for key, s in (("a", 1.0), ("b", 3.0))]
+        first, second = [await store.submit(one, jobs.wide) for one in sent]
+        assert (first.place, first.usual) == (1, 1.0)
+        assert (second.place, second.usual) == (2, 2.0)
 
     run(story)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from linocut.errors import IdempotencyMismatch, QueueFull, Unavailable
+from linocut.jobs.terms import Limits
 from linocut.server.admission import UNKNOWN_SECONDS, Wish, admit, limits, may_disable_safety
 from linocut.server.context import Service
 from linocut.server.dialects.features import parse
@@ -119,11 +120,9 @@ def test_the_operators_policy_says_who_may_switch_safety_off(
     desk.run(tmp_path, scenario, safety=policy)
 
 
-def test_a_full_queue_asks_to_come_back_after_one_run(tmp_path: Path, desk: ModuleType) -> None:
+def test_the_limits_are_the_servers_and_the_callers(tmp_path: Path, desk: ModuleType) -> None:
     async def scenario(service: Service) -> None:
-        for _ in range(3):
-            await desk.submitted(service)  # two seconds each
-        asked = await limits(service, desk.caller(share=5))
-        assert (asked.queue, asked.share, asked.wait) == (9, 5, 2.0)
+        asked = limits(service, desk.caller(share=5, quota_seconds=7.0))
+        assert asked == Limits(queue=9, share=5, quota_seconds=7.0, workers=2)
 
-    desk.run(tmp_path, scenario, queue_limit=9)
+    desk.run(tmp_path, scenario, queue_limit=9, workers=2)

@@ -30,7 +30,7 @@ ENGINE_MODULES: Final = frozenset(
      "safetensors", "tokenizers", "torch", "transformers"}
 )  # fmt: skip
 SERVER_MODULES: Final = frozenset(
-    {"aiosqlite", "alembic", "fastapi", "httptools", "prometheus_client", "sqlalchemy",
+    {"alembic", "fastapi", "httptools", "prometheus_client", "sqlalchemy",
      "standardwebhooks", "starlette", "structlog", "uuid_utils", "uvicorn"}
 )  # fmt: skip
 

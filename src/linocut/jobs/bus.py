@@ -13,10 +13,13 @@ _WORK = ""
 
 
 class Ear:
-    """What one listener has heard since it began to listen or last waited."""
+    """What one listener has heard since it began to listen or last waited.
 
-    def __init__(self) -> None:
-        self._rung = asyncio.Event()
+    follows: whether it also hears that a run goes on, and not only what changes for who waits.
+    """
+
+    def __init__(self, *, follows: bool) -> None:
+        self.follows, self._rung = follows, asyncio.Event()
 
     def ring(self) -> None:
         """Something changed."""
@@ -44,14 +47,20 @@ class Bus:
         for ear in self._ears.get(record_id, ()):
             ear.ring()
 
+    def notify_followers(self, record_id: str) -> None:
+        """Wake those of them who follow its run from line to line."""
+        for ear in self._ears.get(record_id, ()):
+            if ear.follows:
+                ear.ring()
+
     def notify_work(self) -> None:
         """Wake everybody who waits for something to claim."""
         self.notify(_WORK)
 
     @contextmanager
-    def listen(self, record_id: str) -> Iterator[Ear]:
+    def listen(self, record_id: str, *, follows: bool = True) -> Iterator[Ear]:
         """An ear for one record. Listen first and read then: what happens between is not missed."""
-        ear = Ear()
+        ear = Ear(follows=follows)
         self._ears.setdefault(record_id, set()).add(ear)
         try:
             yield ear

@@ -1,18 +1,17 @@
 """Two ways into the database, reading and writing, and its errors in our words.
 
-SQLite has one writer: the writing engine has one connection, so writers of this process wait in
-line for it instead of meeting a locked file. PostgreSQL gets one engine for both.
+SQLite has one writer: the writing way has one connection, so writers of this process wait in line
+for it instead of meeting a locked file. PostgreSQL gets one way for both.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -22,20 +21,19 @@ from sqlalchemy.exc import (
     StatementError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from linocut.errors import Conflict, InvalidRequest, LinocutError, Unavailable
-from linocut.jobs import sqlite
+from linocut.jobs.sqlite import Threaded, Work
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection], Awaitable[T]]
 
 RETRY_AFTER: Final = 2.0
 DEADLINE: Final = 15.0  # of a whole transaction with a server that may hang
 _DRIVERS: Final = {
-    "sqlite": ("sqlite", "sqlite+aiosqlite"),
-    "postgresql": ("postgresql+psycopg", "postgresql+psycopg"),
-    "postgres": ("postgresql+psycopg", "postgresql+psycopg"),
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
 }
 _POSTGRESQL: Final = {
     "connect_timeout": 5,
@@ -53,8 +51,8 @@ _SAID: Final = (
 )
 
 
-def addresses(url: str) -> tuple[URL, URL]:
-    """The address for migrations and the one for serving; InvalidRequest if it is neither kind."""
+def address(url: str) -> URL:
+    """The address of a database, with its driver; InvalidRequest if it is of neither kind."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
@@ -62,8 +60,7 @@ def addresses(url: str) -> tuple[URL, URL]:
     kind = parsed.drivername.partition("+")[0]
     if kind not in _DRIVERS or (kind == "sqlite" and not parsed.database):
         raise _unknown_address()
-    plain, serving = _DRIVERS[kind]
-    return parsed.set(drivername=plain), parsed.set(drivername=serving)
+    return parsed.set(drivername=_DRIVERS[kind])
 
 
 def _unknown_address() -> InvalidRequest:
@@ -78,70 +75,68 @@ class Database:
     """An open database: work done in one transaction, reading or writing."""
 
     def __init__(self, url: URL, *, busy_timeout: float) -> None:
-        self.reader: AsyncEngine
-        self.writer: AsyncEngine
         self.deadline: float | None = None
         if url.get_backend_name() == "sqlite":
-            self.reader = _sqlite(url, busy_timeout, writing=False)
-            self.writer = _sqlite(url, busy_timeout, writing=True)
+            self._reader: Way = Threaded(url, busy_timeout, writing=False)
+            self._writer: Way = Threaded(url, busy_timeout, writing=True)
         else:
             self.deadline = DEADLINE
-            self.reader = self.writer = create_async_engine(
-                url,
-                pool_pre_ping=True,
-                pool_size=10,
-                max_overflow=10,
-                pool_timeout=10,
-                connect_args=_POSTGRESQL,
-            )
+            self._reader = self._writer = Pooled(url)
 
     async def read(self, work: Work[T]) -> T:
         """What `work` reads, of one moment."""
-        return await self._transact(self.reader, work)
+        return await self._transact(self._reader, work)
 
     async def write(self, work: Work[T]) -> T:
         """What `work` answers, once what it wrote is safe on the disk."""
-        return await self._transact(self.writer, work)
+        return await self._transact(self._writer, work)
 
-    async def _transact(self, engine: AsyncEngine, work: Work[T]) -> T:
+    async def _transact(self, way: Way, work: Work[T]) -> T:
         with plain_errors():
-            async with asyncio.timeout(self.deadline), engine.begin() as connection:
-                return await work(connection)
+            async with asyncio.timeout(self.deadline):
+                return await way.transact(work)
 
     async def close(self) -> None:
         """Let go of every connection."""
-        await self.reader.dispose()
-        if self.writer is not self.reader:
-            await self.writer.dispose()
+        await self._reader.close()
+        if self._writer is not self._reader:
+            await self._writer.close()
 
 
-def _sqlite(url: URL, busy_timeout: float, *, writing: bool) -> AsyncEngine:
-    engine = create_async_engine(
-        url,
-        connect_args={"timeout": busy_timeout, "async_creator_fn": sqlite.connect},
-        pool_size=1 if writing else 4,
-        max_overflow=0,
-        pool_timeout=30,
-        pool_reset_on_return=None,  # `begin()` has ended the transaction: a trip less
-    )
+class Way(Protocol):
+    """A way into a database."""
 
-    @event.listens_for(engine.sync_engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing; we do, below
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute(f"PRAGMA busy_timeout={round(busy_timeout * 1000)}")
-        if not writing:
-            cursor.execute("PRAGMA query_only=ON")
-        cursor.close()
+    async def transact(self, work: Work[T]) -> T:
+        """What the work answers, in a transaction of its own."""
+        ...
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    async def close(self) -> None:
+        """Let go of every connection."""
+        ...
 
-    return engine
+
+class Pooled:
+    """The way into a PostgreSQL, for readers and writers."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = create_async_engine(
+            url,
+            pool_pre_ping=True,
+            pool_size=10,
+            max_overflow=10,
+            pool_timeout=10,
+            hide_parameters=True,
+            connect_args=_POSTGRESQL,
+        )
+
+    async def transact(self, work: Work[T]) -> T:
+        """What the work answers, in a transaction of its own."""
+        async with self._engine.begin() as connection:
+            return await work(connection)
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        await self._engine.dispose()
 
 
 @contextmanager

@@ -180,7 +180,7 @@ class Dispatcher:
                 self._quiet.set()
 
     async def _ending(self, run: Run) -> Message:
-        """What the worker made of it; its progress is written on the way."""
+        """What the worker made of it; progress is written on the way, the last with the end."""
         try:
             job = await self._patiently(
                 run, lambda: self._job(run.record), patience=self.timing.storage_patience
@@ -199,7 +199,6 @@ class Dispatcher:
                 await run.worker.cancel()
         if ending is None:
             raise WorkerLost("the worker ended a run without saying how")
-        await self._flush(run)
         return ending
 
     async def _job(self, record: Record) -> Job:
@@ -265,14 +264,24 @@ class Dispatcher:
         this very run. If it says nothing for long, the file stays; the sweeper asks again.
         """
         result = {**finished.metadata, "seconds": round(finished.seconds, 3)}
-        succeed = partial(self.store.succeed, run.id, run.fence, [file], result, finished.seconds)
+        succeed = partial(
+            self.store.succeed,
+            run.id,
+            run.fence,
+            [file],
+            result,
+            finished.seconds,
+            story=run.pending,
+        )
         try:
             return await self._patiently(run, succeed, even_unwanted=True) is True
         except Unavailable:
             return True
 
     async def _fail(self, run: Run, error: LinocutError, seconds: float) -> None:
-        fail = partial(self.store.fail, run.id, run.fence, to_stored(error), seconds)
+        fail = partial(
+            self.store.fail, run.id, run.fence, to_stored(error), seconds, story=run.pending
+        )
         await self._patiently(run, fail)
 
     async def _settle(self, run: Run, seconds: float) -> None:
@@ -340,7 +349,7 @@ class Dispatcher:
                 watch.result()
 
     async def _watch(self, run: Run) -> None:
-        with self.bus.listen(run.id) as ear:
+        with self.bus.listen(run.id, follows=False) as ear:
             beat = time.monotonic()
             while run.wanted:
                 rung = await ear.wait(max(0.0, beat + self.timing.heartbeat - time.monotonic()))

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from linocut.jobs import usage
 from linocut.jobs.clock import millis, now
-from linocut.jobs.moves import finish, held
+from linocut.jobs.moves import Story, finish, held
 from linocut.jobs.record import Record, State, StoredFile
 from linocut.jobs.rows import record_of, row_of_file
 from linocut.jobs.schema import files as known_files
@@ -26,6 +26,7 @@ async def succeed(
     files: Sequence[StoredFile],
     result: Mapping[str, Any],
     seconds: float,
+    story: Story = (),
 ) -> bool:
     """Whether the record now ends in SUCCESS with these files, or did so already."""
     keys = [file.key for file in files]
@@ -34,6 +35,7 @@ async def succeed(
         held(id, fence),
         State.SUCCESS,
         result,
+        story=story,
         result=dict(result),
         result_keys=keys,
         paid=seconds,
@@ -50,11 +52,23 @@ async def succeed(
 
 
 async def fail(
-    connection: AsyncConnection, id: str, fence: int, error: Mapping[str, Any], seconds: float
+    connection: AsyncConnection,
+    id: str,
+    fence: int,
+    error: Mapping[str, Any],
+    *,
+    seconds: float,
+    story: Story = (),
 ) -> bool:
     """Whether the record now ends in FAILURE with this error, or did so already."""
     row = await finish(
-        connection, held(id, fence), State.FAILURE, error, error=dict(error), paid=seconds
+        connection,
+        held(id, fence),
+        State.FAILURE,
+        error,
+        story=story,
+        error=dict(error),
+        paid=seconds,
     )
     if row is None:
         return await _ended_so(connection, id, fence, state=State.FAILURE, error=dict(error))

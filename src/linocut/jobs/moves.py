@@ -64,18 +64,25 @@ async def tell(connection: AsyncConnection, where: Where, story: Story) -> Row[A
 
 
 async def finish(
-    connection: AsyncConnection, where: Where, to: State, data: Mapping[str, Any], **values: Any
+    connection: AsyncConnection,
+    where: Where,
+    to: State,
+    data: Mapping[str, Any],
+    *,
+    story: Story = (),
+    **values: Any,
 ) -> Row[Any] | None:
     """The record at its end: its last event told, its reservation settled, its webhook due.
 
-    `paid`, of the values: worker seconds that its key pays.
+    story: what is told before the last event.   `paid`, of the values: worker seconds that its
+    key pays.
     """
     if "paid" in values:
         values["paid"] = millis(values["paid"])
     row = await move(connection, where, to, finished_at=now(), lease_until=None, **values)
     if row is None:
         return None
-    await tell(connection, records.c.id == row.id, [(ENDINGS[to], data)])
+    await tell(connection, records.c.id == row.id, [*story, (ENDINGS[to], data)])
     await usage.settle(connection, row, reserved=row.estimate, used=values.get("paid", 0))
     await deliveries.enqueue(connection, row, ENDINGS[to])
     return row

@@ -31,10 +31,11 @@ _LOST: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A key's waiting records: how many, and the id of the oldest."""
+    """A key's waiting records: how many, the id of the oldest, how long all were said to take."""
 
     count: int
     oldest: str
+    seconds: float
 
 
 Waiting = Mapping[str, Line]
@@ -50,11 +51,22 @@ async def take_turn(connection: AsyncConnection, name: str) -> None:
 async def waiting(connection: AsyncConnection) -> Waiting:
     """The waiting line of each key."""
     rows = await connection.execute(
-        select(records.c.key_id, func.count().label("waiting"), func.min(records.c.id).label("id"))
+        select(
+            records.c.key_id,
+            func.count().label("waiting"),
+            func.min(records.c.id).label("id"),
+            func.sum(records.c.estimate).label("estimate"),
+        )
         .where(records.c.state == State.QUEUED)
         .group_by(records.c.key_id)
     )
-    return {row.key_id: Line(row.waiting, row.id) for row in rows}
+    return {row.key_id: Line(row.waiting, row.id, seconds(int(row.estimate))) for row in rows}
+
+
+def usual_seconds(lines: Waiting, *more: float) -> float:
+    """How long one of those that wait was said to take, on average; `more` records count too."""
+    total = sum(line.seconds for line in lines.values()) + sum(more)
+    return total / max(1, sum(line.count for line in lines.values()) + len(more))
 
 
 def place_of_next(lines: Waiting, key_id: str) -> int:

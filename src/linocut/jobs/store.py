@@ -19,11 +19,12 @@ from linocut.errors import LinocutError
 from linocut.jobs import deliveries, endings, history, keys, queue, submit, tally, usage
 from linocut.jobs import files as known_files
 from linocut.jobs.clock import DAY
-from linocut.jobs.database import Database, Work, addresses, plain_errors
+from linocut.jobs.database import Database, address, plain_errors
 from linocut.jobs.migrate import migrate
-from linocut.jobs.moves import held
+from linocut.jobs.moves import Story, held
 from linocut.jobs.record import Record, RecordEvent, State, StoredFile, Submission
 from linocut.jobs.schema import turns
+from linocut.jobs.sqlite import Work
 from linocut.jobs.terms import ApiKey, Backlog, Delivery, Expired, Limits, Submitted
 
 T = TypeVar("T")
@@ -32,12 +33,14 @@ T = TypeVar("T")
 class Store:
     """Records, events, files, keys and deliveries in one database.
 
-    wake: called with a record's id after every commit that changed it.
+    wake: called with a record's id after every commit that changed it for those who wait for it.
+    told: the same after every commit by which its run just went on: it began, its story grew.
     work: called after every commit that left something to claim.
     """
 
     def __init__(self, database: Database) -> None:
         self.wake: Callable[[str], None] = lambda _id: None
+        self.told: Callable[[str], None] = lambda _id: None
         self.work: Callable[[], None] = lambda: None
         self._database = database
         self._begun: set[asyncio.Task[Any]] = set()
@@ -51,10 +54,10 @@ class Store:
         url: "sqlite:///path" or "postgresql://user@host/name".
         backups: where an SQLite file is copied to before its schema is changed.
         """
-        plain, serving = addresses(url)
+        place = address(url)
         with plain_errors():
-            await asyncio.to_thread(migrate, plain, backups=backups)
-        store = cls(Database(serving, busy_timeout=busy_timeout))
+            await asyncio.to_thread(migrate, place, backups=backups)
+        store = cls(Database(place, busy_timeout=busy_timeout))
         try:
             await store.ping()
         except LinocutError:
@@ -96,17 +99,18 @@ class Store:
         return await self._write(
             lambda c: queue.claim(c, worker, lease),
             changed=lambda record: [record.id] if record else [],
+            onward=True,
         )
 
     async def heartbeat(self, id: str, fence: int, lease: float) -> bool:
         """Whether the run is still wanted; its lease now ends `lease` seconds from now."""
         return await self._write(lambda c: queue.heartbeat(c, id, fence, lease))
 
-    async def append(
-        self, id: str, fence: int, events: Sequence[tuple[str, Mapping[str, Any]]]
-    ) -> bool:
+    async def append(self, id: str, fence: int, events: Story) -> bool:
         """Whether the run is still wanted; these events, (kind, data), now stand in its story."""
-        return await self._write(lambda c: queue.append(c, id, fence, events), changed=_if_done(id))
+        return await self._write(
+            lambda c: queue.append(c, id, fence, events), changed=_if_done(id), onward=True
+        )
 
     async def succeed(
         self,
@@ -115,20 +119,34 @@ class Store:
         files: Sequence[StoredFile],
         result: Mapping[str, Any],
         seconds: float,
+        *,
+        story: Story = (),
     ) -> bool:
         """SUCCESS with these files, whose bytes are safe already; False if the fence is stale.
 
         Asked again after an answer that was lost, it is True again.
+        story: what is still to be told before its end.
         """
         return await self._write(
-            lambda c: endings.succeed(c, id, fence, files=files, result=result, seconds=seconds),
+            lambda c: endings.succeed(
+                c, id, fence, files=files, result=result, seconds=seconds, story=story
+            ),
             changed=_if_done(id),
         )
 
-    async def fail(self, id: str, fence: int, error: Mapping[str, Any], seconds: float) -> bool:
-        """FAILURE with this error; False if the fence is stale."""
+    async def fail(
+        self,
+        id: str,
+        fence: int,
+        error: Mapping[str, Any],
+        seconds: float,
+        *,
+        story: Story = (),
+    ) -> bool:
+        """FAILURE with this error, its story told up to there; False if the fence is stale."""
         return await self._write(
-            lambda c: endings.fail(c, id, fence, error, seconds), changed=_if_done(id)
+            lambda c: endings.fail(c, id, fence, error, seconds=seconds, story=story),
+            changed=_if_done(id),
         )
 
     async def settle(self, id: str, fence: int, seconds: float) -> None:
@@ -309,14 +327,19 @@ class Store:
         changed: Callable[[T], Iterable[str]] = lambda _: (),
         *,
         queued: bool = False,
+        onward: bool = False,
     ) -> T:
-        """What `work` answers. changed: the records to wake for; queued: they may be waiting."""
+        """What `work` answers.
+
+        changed: the records it changed.   queued: they may be waiting for a worker.
+        onward: their run just went on; who does not follow it is not woken.
+        """
 
         async def write_and_tell() -> T:
             answer = await self._database.write(work)
             ids = list(changed(answer))
             for id in ids:
-                self.wake(id)
+                (self.told if onward else self.wake)(id)
             if ids and queued:
                 self.work()
             return answer

@@ -22,6 +22,7 @@ from linocut.jobs.schema import events, files, idempotency, records
 from linocut.jobs.terms import Limits, Submitted
 
 KEY_HOURS: Final = 24
+LEAST_WAIT: Final = 1.0  # seconds until a full queue is worth asking again
 _KEPT: Final = KEY_HOURS * 3_600_000
 
 
@@ -46,7 +47,8 @@ async def submit(connection: AsyncConnection, submission: Submission, limits: Li
     await usage.reserve(connection, submission.key_id, row.day, row.estimate)
     await _remember_key(connection, submission, row.id)
     await _own_references(connection, submission, row.id)
-    return Submitted(record=record_of(row), replayed=False, place=place)
+    usual = queue.usual_seconds(waiting, submission.estimate)
+    return Submitted(record=record_of(row), replayed=False, place=place, usual=usual)
 
 
 async def replay(
@@ -95,17 +97,18 @@ def _is_key(tenant: str, key: str) -> ColumnElement[bool]:
 def _check_queue(waiting: queue.Waiting, submission: Submission, limits: Limits) -> None:
     own = waiting.get(submission.key_id)
     everybody = sum(line.count for line in waiting.values())
-    hint = f"try again in about {math.ceil(limits.wait)} s"
+    wait = max(LEAST_WAIT, queue.usual_seconds(waiting) / limits.workers)
+    hint = f"try again in about {math.ceil(wait)} s"
     if own and own.count >= limits.share:
         raise QueueFull(
             f"{own.count} requests of this key are waiting; at most {limits.share} may",
-            retry_after=limits.wait,
+            retry_after=wait,
             hint=hint,
         )
     if everybody >= limits.queue or limits.share < 1:
         raise QueueFull(
             f"{everybody} requests are waiting; at most {limits.queue} may",
-            retry_after=limits.wait,
+            retry_after=wait,
             hint=hint,
         )
 

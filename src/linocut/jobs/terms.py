@@ -13,13 +13,13 @@ class Limits:
 
     queue: records waiting, of everybody.   share: records waiting, of this key.
     quota_seconds: worker seconds of this key per UTC day; None for no limit.
-    wait: the caller's guess of how long a full queue stays full; becomes `retry_after`.
+    workers: how many draw; a full queue has a place again after a run, shared among them.
     """
 
     queue: int
     share: int
     quota_seconds: float | None = None
-    wait: float = 1.0
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +27,13 @@ class Submitted:
     """An accepted request. `replayed`: its Idempotency-Key had been used for this record before.
 
     place: 1 is the next in the queue; 0 when the record waits no more.
+    usual: seconds that a waiting record was said to take when this one came, on average.
     """
 
     record: Record
     replayed: bool
     place: int
+    usual: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

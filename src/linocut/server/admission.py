@@ -48,7 +48,7 @@ async def admit(service: Service, caller: Caller, wish: Wish) -> Submitted:
     gathered = await gather(service, caller.tenant, wish.call.sources, here=wish.here)
     try:
         submission = submission_of(service, caller, wish, gathered)
-        submitted = await service.store.submit(submission, await limits(service, caller))
+        submitted = await service.store.submit(submission, limits(service, caller))
     except LinocutError:
         await discard(service, caller.tenant, gathered.own)
         raise
@@ -92,16 +92,11 @@ def submission_of(service: Service, caller: Caller, wish: Wish, gathered: Gather
     )
 
 
-async def limits(service: Service, caller: Caller) -> Limits:
-    """The queue's, the key's own or the usual; a full queue asks to come back when a place frees.
-
-    That is after about one of the runs that wait, shared among the workers.
-    """
-    backlog = await service.store.backlog()
-    run = backlog.seconds / max(1, backlog.queued + backlog.processing)
+def limits(service: Service, caller: Caller) -> Limits:
+    """The queue's, and the key's own or the usual."""
     return Limits(
         queue=service.settings.queue_limit,
         share=caller.share,
         quota_seconds=caller.quota_seconds,
-        wait=max(1.0, run / service.settings.workers),
+        workers=service.settings.workers,
     )

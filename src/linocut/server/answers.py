@@ -55,11 +55,13 @@ async def find(service: Service, tenant: str, text: str) -> Record | None:
     return await service.store.record(tenant, name)
 
 
-async def answer(service: Service, record: Record, base: str) -> JsonObject:
-    """The record as the contract's `aiRecord`."""
-    return in_short(
-        service, record, base, None if record.is_final else await waiting(service, record)
-    )
+async def answer(
+    service: Service, record: Record, base: str, waits: Waiting | None = None
+) -> JsonObject:
+    """The record as the contract's `aiRecord`. waits: if that is known already."""
+    if waits is None and not record.is_final:
+        waits = await waiting(service, record)
+    return in_short(service, record, base, waits)
 
 
 def in_short(
@@ -81,8 +83,13 @@ async def waiting(service: Service, record: Record) -> Waiting:
         return Waiting(0, max(0.0, record.estimate - ran))
     place = await service.store.place(record.id)
     backlog = await service.store.backlog()
-    before = backlog.seconds * place / max(1, backlog.queued + backlog.processing)
-    return Waiting(place, max(record.estimate, before / service.settings.workers))
+    usual = backlog.seconds / max(1, backlog.queued + backlog.processing)
+    return in_line(service, record, place, usual)
+
+
+def in_line(service: Service, record: Record, place: int, usual: float) -> Waiting:
+    """A waiting record's place, and how long it takes where each takes the usual seconds."""
+    return Waiting(place, max(record.estimate, usual * place / service.settings.workers))
 
 
 def kept_until(service: Service, record: Record) -> float | None:

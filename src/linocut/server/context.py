@@ -21,9 +21,13 @@ from linocut.workers.supervisor import Supervisor
 
 @dataclass(slots=True)
 class Draining:
-    """Whether the server is on its way out; set once, never unset."""
+    """Whether the server is on its way out, and whether nothing runs in it any more.
+
+    Each is set once and never unset.
+    """
 
     on: bool = False
+    done: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ def configure(stream: TextIO, *, form: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in ("uvicorn.error", "alembic", "aiosqlite", "sqlalchemy", "httpx2", "httpcore2"):
+    for name in ("uvicorn.error", "alembic", "sqlalchemy", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 

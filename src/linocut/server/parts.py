@@ -41,6 +41,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         bus, metrics = Bus(), Metrics()
         tally = Tally(store, metrics.ended)
         store.wake, store.work = _both(bus.notify, tally.note), bus.notify_work
+        store.told = bus.notify_followers
         guard = Guard()
         closing.push_async_callback(guard.stop)
         supervisor = Supervisor(_maker(settings), settings.workers)

@@ -190,6 +190,7 @@ class Life:
         if not drained.done():
             await _canceled({drained})
             await self.dispatcher.drain(0.0)
+        self.service.draining.done = True
         log.info("drained")
 
 

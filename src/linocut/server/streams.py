@@ -27,16 +27,22 @@ POLL: Final = 2.0  # a change that another process made is seen after so long
 KINDS: Final = frozenset(ENDINGS.values())
 
 
-async def looks(service: Service, record_id: str) -> AsyncGenerator[bool, None]:
+async def looks(
+    service: Service, record_id: str, *, follows: bool = True
+) -> AsyncGenerator[bool, None]:
     """Whether to read the record again: at once, when it changed, and now and then to be sure.
 
     In between, False: time passed and nothing else. Ends when the server is leaving.
+    follows: also when the record's story grew. Who does not follow waits for what runs here:
+    then it is due once more when the server begins to leave, and ends when nothing runs any more.
     """
-    with service.bus.listen(record_id) as ear:
-        rung, read_at = True, 0.0
-        while not service.draining.on:
+    leaving = service.draining
+    with service.bus.listen(record_id, follows=follows) as ear:
+        rung, read_at, left = True, 0.0, leaving.on
+        while not (leaving.on if follows else leaving.done):
             now = time.monotonic()
-            due = rung or now - read_at >= POLL
+            due = rung or now - read_at >= POLL or left != leaving.on
+            left = leaving.on
             if due:
                 read_at = now
             yield due

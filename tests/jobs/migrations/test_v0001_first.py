@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from linocut.jobs.database import addresses
+from linocut.jobs.database import address
 from linocut.jobs.migrate import migrate
 from linocut.jobs.record import State
 from linocut.jobs.store import Store
@@ -34,7 +34,7 @@ ROW = {
 
 def test_a_record_of_the_first_version_can_still_be_read(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    migrate(addresses(f"sqlite:///{path}")[0], to="0001")
+    migrate(address(f"sqlite:///{path}"), to="0001")
     with closing(sqlite3.connect(path)) as connection:
         places = ", ".join(f":{name}" for name in ROW)  # in the order of the first version
         connection.execute("INSERT INTO records VALUES (" + places + ")", ROW)  # noqa: S608

@@ -160,7 +160,7 @@ def run(folder: Path, scenario: Callable[[Service], Awaitable[T]], **settings: A
     async def inside() -> T:
         store = await Store.open(f"sqlite:///{folder / 'linocut.db'}")
         bus = Bus()
-        store.wake, store.work = bus.notify, bus.notify_work
+        store.wake, store.told, store.work = bus.notify, bus.notify_followers, bus.notify_work
         secrets = Secrets.new()
         chosen = Settings(**({"data_dir": folder} | settings))
         try:

@@ -23,11 +23,12 @@ from linocut.jobs.record import Record, State
 from linocut.jobs.terms import Submitted
 from linocut.server import problems
 from linocut.server.admission import Wish, admit
-from linocut.server.answers import answer, base_url, service_of
+from linocut.server.answers import answer, base_url, in_line, service_of
 from linocut.server.auth import Drawer
 from linocut.server.body import JsonObject, read_json
 from linocut.server.context import Service
 from linocut.server.dialects.features import FeatureCall, parse
+from linocut.server.dialects.features_record import Waiting
 from linocut.server.dialects.features_schema import request_body
 from linocut.server.idempotency import HEADER, REPLAYED, fingerprint, key_in
 from linocut.server.schemas import AiRecordAnswer, answers, sent_header
@@ -133,7 +134,12 @@ async def _answered(
     if call.is_async or prefer.at_once:
         status = 202 if prefer.at_once and not record.is_final else 200
         applied = prefer.applied if prefer.at_once else {}
-        return await record_answer(request, record, status, {**headers, **applied})
+        waits = (
+            None
+            if submitted.replayed
+            else in_line(service, record, submitted.place, submitted.usual)
+        )
+        return await record_answer(request, record, status, {**headers, **applied}, waits)
     most = service.settings.sync_wait
     seconds = most if prefer.wait is None else min(prefer.wait, most)
     record = await ended(request, service, record, seconds)
@@ -146,23 +152,33 @@ async def _answered(
 
 
 async def ended(request: Request, service: Service, record: Record, seconds: float) -> Record:
-    """The record when it has ended; before that, if time is up or nobody listens any more."""
+    """The record when it has ended; before that, if time is up or nobody listens any more.
+
+    Of a server that is leaving, what is being drawn may still come; what waits does not.
+    """
     until = time.monotonic() + seconds
-    async with aclosing(looks(service, record.id)) as pulse:
+    async with aclosing(looks(service, record.id, follows=False)) as pulse:
         async for due in pulse:
             if due and not record.is_final:
                 record = await service.store.record(record.tenant, record.id) or record
-            if record.is_final or time.monotonic() >= until or await request.is_disconnected():
+            is_left = service.draining.on and record.state is State.QUEUED
+            if record.is_final or is_left or time.monotonic() >= until:
+                break
+            if await request.is_disconnected():
                 break
     return record
 
 
 async def record_answer(
-    request: Request, record: Record, status: int, headers: Mapping[str, str]
+    request: Request,
+    record: Record,
+    status: int,
+    headers: Mapping[str, str],
+    waits: Waiting | None = None,
 ) -> Response:
-    """`{"aiRecord": …}`; 202 says where to ask again."""
+    """`{"aiRecord": …}`; 202 says where to ask again. waits: if that is known already."""
     content: dict[str, Any] = {
-        "aiRecord": await answer(service_of(request), record, base_url(request))
+        "aiRecord": await answer(service_of(request), record, base_url(request), waits)
     }
     at = {"Location": f"/api/records/{record.id}", "Retry-After": "2"} if status == 202 else {}
     return JSONResponse(content, status, {**headers, **at, "Cache-Control": "no-store"})
