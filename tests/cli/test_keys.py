@@ -97,7 +97,7 @@ def test_a_key_that_is_not_there_cannot_be_revoked(linocut: Run) -> None:
     "arguments",
     [["add", ""], ["add", "x" * 65], ["add", "a\x1bb"], ["add", " a"],
      ["add", "a", "--rate", "nan"], ["add", "a", "--rate", "-1"], ["add", "a", "--days", "inf"],
-     ["add", "a", "--scopes", "root"]],
+     ["add", "a", "--scopes", "root"], ["add", "a", "--quota", "0.0009"]],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(linocut: Run, arguments: list[str]) -> None:
     done = linocut("keys", *arguments)

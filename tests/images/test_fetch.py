@@ -303,6 +303,12 @@ def test_what_is_no_data_uri_is_said_in_words(text: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.timeout(60)  # unescaping each sign by itself takes minutes
+def test_a_data_uri_in_which_every_sign_is_escaped_is_refused_at_once() -> None:
+    with pytest.raises(InvalidPicture, match="no valid base64"):
+        parse_data_uri("data:image/png;base64," + "%41" * 25_000_000, 100_000_000)
+
+
 @pytest.mark.parametrize(("length", "whole"), [(999, True), (1000, True), (1001, False)])
 def test_a_data_uri_has_a_bound(length: int, *, whole: bool) -> None:
     text = "data:image/png;base64," + base64.b64encode(b"x" * length).decode()

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
+from linocut.jobs.deliveries import receiver_of
 from linocut.jobs.schema import deliveries
 from linocut.jobs.store import Store
 
@@ -44,6 +45,27 @@ def test_what_one_has_taken_nobody_else_gets_until_its_minute_is_over(run: Any, 
         again = await store.due_deliveries(10)
         assert {due.id for due in again} == {due.id for some in taken for due in some}
         assert {due.attempt for due in again} == {2}
+
+    run(story)
+
+
+def test_receivers_that_have_enough_are_left_out(run: Any, jobs: Any) -> None:
+    left_out = ("https://a_b.test/hook", "https://a_b.test", "https://a_b.test/x?y=https://c.test/")
+    others = (
+        "https://a_b.tester/",
+        "https://a_b.test:8443/",
+        "https://axb.test/",
+        "http://a_b.test",
+    )
+
+    async def story(store: Store) -> None:
+        for url in (*left_out, *others):
+            sent = await store.submit(jobs.submission(webhook=url), jobs.wide)
+            await store.cancel("ann", sent.record.id)
+        (receiver,) = {receiver_of(url) for url in left_out}
+        due = await store.due_deliveries(10, [receiver])
+        assert {one.url for one in due} == set(others)
+        assert {one.url for one in await store.due_deliveries(10)} == set(left_out)
 
     run(story)
 

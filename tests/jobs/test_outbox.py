@@ -16,7 +16,7 @@ from sqlalchemy import Row, select, update
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from linocut.images.fetch import FetchPolicy, guarded_client
-from linocut.jobs.outbox import RETRY_SECONDS, Outbox
+from linocut.jobs.outbox import RETRY_SECONDS, TAKEN, Outbox
 from linocut.jobs.schema import deliveries
 from linocut.jobs.store import Store
 from linocut.jobs.terms import Delivery
@@ -305,7 +305,7 @@ def test_an_address_that_is_none_harms_nobody_else(play: Play, url: str) -> None
             )
             given_up: list[str] = []
 
-            async def both(_: int) -> list[Delivery]:
+            async def both(*_: object) -> list[Delivery]:
                 return [bad, good]
 
             async def body(_: Delivery) -> str:
@@ -333,6 +333,42 @@ def test_a_record_that_was_deleted_is_not_spoken_of(play: Play) -> None:
             assert receiver.connections == 0
             await post.make_due()
             assert await post.send(outbox) == 0
+
+    play(story)
+
+
+def test_a_receiver_that_hangs_keeps_nobody_else_waiting(play: Play) -> None:
+    async def story(post: Post) -> None:
+        async with receiving(SILENT) as silent, receiving() as quick:
+            for url in [silent.url] * 2 * TAKEN + [quick.url]:
+                await post.owe(url)
+            running = asyncio.create_task(post.outbox(silent, quick, seconds=100).run())
+
+            async def has_arrived() -> bool:
+                return bool(quick.sent)
+
+            await post.until(has_arrived)
+            assert silent.connections <= TAKEN
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    play(story)
+
+
+def test_a_receiver_with_much_to_hear_hears_all_of_it(play: Play) -> None:
+    async def story(post: Post) -> None:
+        async with receiving() as receiver:
+            for _ in range(3 * TAKEN):
+                await post.owe(receiver.url)
+            running = asyncio.create_task(post.outbox(receiver, poll=1000).run())
+
+            async def is_sent() -> bool:
+                return {row.state for row in await post.rows()} == {"SENT"}
+
+            await post.until(is_sent)
+            assert len({headers["webhook-id"] for headers, _ in receiver.sent}) == 3 * TAKEN
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     play(story)
 

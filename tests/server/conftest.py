@@ -12,7 +12,6 @@ Where nothing has to be set, `shared_server` is there already.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
 import signal
@@ -36,7 +35,12 @@ from linocut.jobs.terms import ApiKey
 from linocut.server.keys import digest, new_key
 from linocut.server.secrets import open_secrets
 
-SOURCES = Path(__file__).parents[2] / "src"
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "kit"))  # how tests of the server find what they share
+
+import service_desk  # noqa: E402
+
+SOURCES = HERE.parents[1] / "src"
 PATIENCE = 60.0
 FAKE = "fake --step-seconds=0.001"
 
@@ -238,12 +242,5 @@ def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
 
 @pytest.fixture(scope="session")
 def desk() -> ModuleType:
-    """The module `routes/desk.py`: a service without a server around it."""
-    file = Path(__file__).with_name("routes") / "desk.py"
-    spec = importlib.util.spec_from_file_location("linocut_tests_desk", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    """A service without a server around it."""
+    return service_desk

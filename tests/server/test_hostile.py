@@ -6,40 +6,23 @@ status may be 5xx, every 4xx must be a whole problem, and a good request must be
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import random
 import socket
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
+import hostile_bodies as made
+import hostile_lines as lines
 import pytest
 
 from linocut.server.problems import ALL_CODES, MEDIA_TYPE
 from linocut.server.schemas import Problem
-
-
-def beside(name: str) -> ModuleType:
-    """A module that lies beside this file; tests are no package that it could be imported from."""
-    file = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"linocut_tests_{name}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-made, lines = beside("hostile_bodies"), beside("hostile_lines")
 
 SEED: Final = 20_260_327
 OF_BODIES: Final = 14_000

@@ -16,7 +16,6 @@ NAMES = {
     "job_run_seconds": "histogram",
     "engine_up": "gauge",
     "engine_step_seconds": "histogram",
-    "gpu_memory_bytes": "gauge",
     "lease_lost": "counter",
     "assets_bytes": "counter",
 }

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from linocut import errors
 from linocut.errors import LinocutError, kinds, of_stored, to_stored
+from linocut.server.limits import Allowance, TooManyRequests
 from linocut.server.problems import (
     ALL_CODES,
     MEDIA_TYPE,
@@ -131,6 +132,15 @@ def test_later_says_when_in_whole_seconds_and_a_missing_key_says_how() -> None:
     assert headers_of(made(errors.NotFound)) == {}
 
 
+def test_a_rate_that_is_used_up_says_which_and_when_it_is_back() -> None:
+    allowance = Allowance(limit=60, remaining=0, reset=1.5)
+    assert headers_of(TooManyRequests("m", retry_after=0.2, allowance=allowance)) == {
+        "Retry-After": "1",
+        "RateLimit-Policy": '"create";q=60;w=60',
+        "RateLimit": '"create";r=0;t=2',
+    }
+
+
 def test_a_message_that_cannot_be_sent_is_made_sendable() -> None:
     found = body_of(errors.InvalidRequest("\ud800" + "x" * 9000, field="\udfff"))
     json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
@@ -153,6 +163,7 @@ def client() -> TestClient:
         raise made(kinds()[code])
 
     @app.get("/crash")
+    @app.get("/crash/{name}")
     async def _crash() -> None:
         raise ZeroDivisionError("a secret of the house")
 
@@ -218,12 +229,14 @@ def test_what_nobody_expected_is_a_clean_500_and_is_in_the_log(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
-        answer = client.get("/crash")
+        answer = client.get("/crash/words_of_a_prompt")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert answer.headers["content-type"] == MEDIA_TYPE
     assert "r-7" in answer.json()["hint"]
     assert "secret" not in answer.text
     record = next(each for each in caplog.records if each.name == "linocut.server")
+    assert "GET /crash/{name}" in record.getMessage()
+    assert "words_of_a_prompt" not in caplog.text
     assert record.exc_info
     assert isinstance(record.exc_info[1], ZeroDivisionError)
     assert vars(record)["request_id"] == "r-7"

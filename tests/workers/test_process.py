@@ -131,7 +131,7 @@ async def _lost(
     [
         ("[crash 2]", "the worker crashed with SIGABRT"),
         ("[killed]", "the worker was killed by the system, most likely out of memory"),
-        ("[exit]", "exit code 1: RuntimeError: an error that nobody expected"),
+        ("[exit]", "the worker ended with exit code 1"),
     ],
 )
 def test_a_lost_worker_says_in_words_why(workers: SimpleNamespace, prompt: str, words: str) -> None:
@@ -172,8 +172,8 @@ async def _start(command: tuple[str, ...], **watch: float) -> None:
 @pytest.mark.parametrize(
     ("code", "words", "watch"),
     [
-        ("import nowhere_at_all", "exit code 1: ModuleNotFoundError", {}),
-        ("import os, time; os.write(1, b'x' * 99); time.sleep(999)", "no frame", {}),
+        ("import nowhere_at_all", "exit code 1$", {}),
+        ("import os, time; os.write(1, b'x' * 99); time.sleep(999)", "no frame$", {}),
         ("import time; time.sleep(999)", "did not answer for 1 s", {"start_seconds": 1.0}),
         ("import os, time; os.close(1); time.sleep(999)", "closed its pipe", {"hang_seconds": 1.0}),
     ],
@@ -184,7 +184,7 @@ def test_a_worker_that_cannot_start_is_lost(code: str, words: str, watch: dict[s
 
 
 def test_a_command_that_is_none_is_a_lost_worker() -> None:
-    with pytest.raises(WorkerLost, match="could not be started"):
+    with pytest.raises(WorkerLost, match=r"could not be started: No such file or directory$"):
         asyncio.run(_start(("/nowhere/at/all",)))
 
 
@@ -252,14 +252,13 @@ def test_what_a_worker_complains_of_is_in_the_log(
     ("code", "words"),
     [
         (0, "ended with exit code 0"),
-        (3, "ended with exit code 3: no disk"),
         (-9, "was killed by the system, most likely out of memory"),
         (-11, "crashed with SIGSEGV"),
         (-250, "crashed with signal 250"),
     ],
 )
 def test_an_exit_code_in_words(code: int, words: str) -> None:
-    assert in_words(code, "no disk" if code == 3 else "") == words
+    assert in_words(code) == words
 
 
 def test_the_server_side_imports_no_model_and_decodes_no_picture() -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 DAY: Final = 86_400
 MOST: Final = 1_000_000_000
+LEAST_QUOTA: Final = 0.001  # seconds; what is kept are milliseconds, and none of them is no limit
 
 app: Final = typer.Typer(help="Make, list and revoke API keys.")
 DataDir = Annotated[
@@ -183,6 +184,11 @@ def _check(flags: KeyFlags) -> None:
         value = getattr(flags, field)
         if value is not None and not value < MOST:
             raise InvalidRequest(f"{field}={value:g}: use less than {MOST:,}", field=field)
+    if flags.quota is not None and 0 < flags.quota < LEAST_QUOTA:
+        raise InvalidRequest(
+            f"quota={flags.quota:g}: use at least {LEAST_QUOTA:g} seconds, or 0 for no limit",
+            field="quota",
+        )
 
 
 def _state(key: ApiKey) -> str:

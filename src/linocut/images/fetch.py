@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final, cast
-from urllib.parse import unquote
 
 import httpx2
 
@@ -34,6 +33,7 @@ MAX_URL: Final = 8192
 _PORTS: Final = {"http": 80, "https": 443}
 _ALLOWED: Final = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\]):[0-9]{1,5}", re.ASCII)
 _DATA_URI: Final = re.compile(r"data:image/(?:png|jpe?g|webp);base64,", re.ASCII | re.IGNORECASE)
+_ESCAPED: Final = {"%2B": "+", "%2b": "+", "%2F": "/", "%2f": "/", "%3D": "=", "%3d": "="}
 _HINT: Final = "use an address that anyone can open, upload the picture, or send it as a data URI"
 _HEADERS: Final = {
     "Accept": "image/png, image/jpeg, image/webp",
@@ -128,7 +128,9 @@ def parse_data_uri(text: str, max_bytes: int = MAX_BYTES) -> bytes:
         )
     if len(text) > 3 * 4 * (max_bytes // 3 + 1):  # each of its characters may be escaped as %xx
         raise _too_long("the data URI", max_bytes)
-    body = unquote(text[start.end() :])
+    body = text[start.end() :]
+    for escaped, sign in _ESCAPED.items():  # nothing else needs it, and `unquote` takes a minute
+        body = body.replace(escaped, sign)
     try:
         data = base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
     except ValueError as error:

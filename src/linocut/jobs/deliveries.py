@@ -6,6 +6,7 @@ that somebody else gets it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from sqlalchemy import Row, delete, insert, select, update
@@ -48,11 +49,24 @@ async def enqueue(connection: AsyncConnection, record: Row[Any], event: str) -> 
     )
 
 
-async def take(connection: AsyncConnection, limit: int) -> list[Delivery]:
-    """Those that are due, the longest waiting first, each counted as one more attempt."""
+def receiver_of(url: str) -> str:
+    """The part of an address that says who listens there, up to the path."""
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.partition('/')[0]}/"
+
+
+async def take(
+    connection: AsyncConnection, limit: int, but: Collection[str] = ()
+) -> list[Delivery]:
+    """Those that are due, the longest waiting first, each counted as one more attempt.
+
+    but: receivers, as `receiver_of` names them, that get nothing for now.
+    """
+    url = deliveries.c.url.concat("/")  # an address may end before its path
     due = await connection.scalars(
         select(deliveries.c.id)
         .where(deliveries.c.state == "DUE", deliveries.c.run_at <= now())
+        .where(*(~url.startswith(receiver, autoescape=True) for receiver in but))
         .order_by(deliveries.c.run_at, deliveries.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -7,7 +7,9 @@ about something that did not happen. `webhook-id` stays the same through all tri
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -18,13 +20,16 @@ from standardwebhooks.webhooks import Webhook
 
 from linocut.errors import Unavailable
 from linocut.images.fetch import FetchPolicy, guarded_client
+from linocut.jobs.deliveries import receiver_of
 from linocut.jobs.store import Store
 from linocut.jobs.terms import Delivery
 
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS: Final = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
-AT_ONCE: Final = 16
+AT_ONCE: Final = 64
+TAKEN: Final = 16  # at a time; one receiver may get all of them
+MANY: Final = 8  # a receiver with so many on their way is given no more: others would wait for it
 GONE: Final = 410
 Body = Callable[[Delivery], Awaitable[str | None]]
 
@@ -44,24 +49,52 @@ class Outbox:
     ) -> None:
         self.store, self.body, self.poll, self.seconds = store, body, poll, seconds
         self.policy, self._webhook = replace(policy, seconds=seconds), Webhook(secret)
+        self._under_way: dict[asyncio.Task[None], str] = {}  # with its receiver
+        self._room = asyncio.Event()  # one more has ended
 
     async def run(self) -> None:
         """Send for ever; a database that is away is waited for."""
-        async with guarded_client(self.policy) as client:
+        async with guarded_client(self.policy) as client, asyncio.TaskGroup() as tasks:
             while True:
+                self._room.clear()
                 try:
-                    sent = await self.send_due(client)
+                    begun = await self._begin(client, tasks)
                 except Unavailable as error:
                     log.warning("webhooks wait", reason=error.message)
-                    sent = 0
-                if not sent:
-                    await asyncio.sleep(self.poll)
+                    begun = 0
+                if not begun:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._room.wait(), self.poll)
 
     async def send_due(self, client: httpx2.AsyncClient) -> int:
         """How many were due; each was sent once."""
-        due = await self.store.due_deliveries(AT_ONCE)
-        await asyncio.gather(*(self._send(client, delivery) for delivery in due))
+        async with asyncio.TaskGroup() as tasks:
+            return await self._begin(client, tasks)
+
+    async def _begin(self, client: httpx2.AsyncClient, tasks: asyncio.TaskGroup) -> int:
+        """How many deliveries are under way now that were not before."""
+        free = min(TAKEN, AT_ONCE - len(self._under_way))
+        if not free:
+            return 0
+        counted = Counter(self._under_way.values())
+        busy = [receiver for receiver, count in counted.items() if count >= MANY]
+        due = await self.store.due_deliveries(free, busy)
+        for delivery in due:
+            task = tasks.create_task(self._kept(client, delivery))
+            self._under_way[task] = receiver_of(delivery.url)
+            task.add_done_callback(self._ended)
         return len(due)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._under_way[task]
+        self._room.set()
+
+    async def _kept(self, client: httpx2.AsyncClient, delivery: Delivery) -> None:
+        """Sent; where the database is away, it is sent again."""
+        try:
+            await self._send(client, delivery)
+        except Unavailable as error:
+            log.warning("webhooks wait", reason=error.message)
 
     async def _send(self, client: httpx2.AsyncClient, delivery: Delivery) -> None:
         body = await self.body(delivery)

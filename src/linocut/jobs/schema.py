@@ -41,6 +41,12 @@ def _owner() -> Column[str]:
     return Column("record_id", Words, ForeignKey("records.id", ondelete="CASCADE"), nullable=False)
 
 
+def _index_where(condition: str, name: str, *columns: str, unique: bool = False) -> Index:
+    """An index of those rows only; each database has its own word for it."""
+    rows = text(condition)
+    return Index(name, *columns, unique=unique, sqlite_where=rows, postgresql_where=rows)
+
+
 records: Final = Table(
     "records",
     metadata,
@@ -73,14 +79,7 @@ records: Final = Table(
     Column("error", Json),
     CheckConstraint(f"state IN ({_STATES})", name="ck_records_state"),
     Index("ix_records_history", "tenant", "id"),
-    Index(
-        "ix_records_open",
-        "state",
-        "key_id",
-        "id",
-        sqlite_where=text(f"state IN ({_OPEN})"),
-        postgresql_where=text(f"state IN ({_OPEN})"),
-    ),
+    _index_where(f"state IN ({_OPEN})", "ix_records_open", "state", "key_id", "id"),
     Index("ix_records_turn", "key_id", "started_at"),
     Index("ix_records_finished", "finished_at"),
 )
@@ -94,13 +93,7 @@ events: Final = Table(
     Column("data", Json, nullable=False),
     _time("at"),
     UniqueConstraint("record_id", "seq", name="uq_events_seq"),
-    Index(
-        "uq_events_ending",
-        "record_id",
-        unique=True,
-        sqlite_where=text(f"kind IN ({_ENDS})"),
-        postgresql_where=text(f"kind IN ({_ENDS})"),
-    ),
+    _index_where(f"kind IN ({_ENDS})", "uq_events_ending", "record_id", unique=True),
 )
 
 idempotency: Final = Table(
@@ -174,12 +167,7 @@ deliveries: Final = Table(
     Column("last_error", Words, nullable=False),
     CheckConstraint("state IN ('DUE', 'SENT', 'GIVEN_UP')", name="ck_deliveries_state"),
     UniqueConstraint("record_id", "event", name="uq_deliveries_event"),
-    Index(
-        "ix_deliveries_due",
-        "run_at",
-        sqlite_where=text("state = 'DUE'"),
-        postgresql_where=text("state = 'DUE'"),
-    ),
+    _index_where("state = 'DUE'", "ix_deliveries_due", "run_at"),
 )
 
 # One row for each thing that is done by one at a time, to be locked while it is done. SQLite has

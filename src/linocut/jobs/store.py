@@ -8,7 +8,7 @@ caller goes away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -300,9 +300,9 @@ class Store:
         """What counts against a key's quota today (UTC): what ran, and what is reserved."""
         return await self._read(lambda c: usage.used_seconds(c, key_id))
 
-    async def due_deliveries(self, limit: int) -> list[Delivery]:
-        """Webhooks to send now; nobody else gets them for a minute."""
-        return await self._write(lambda c: deliveries.take(c, limit))
+    async def due_deliveries(self, limit: int, but: Collection[str] = ()) -> list[Delivery]:
+        """Webhooks to send now, but none to these receivers; nobody else gets them for a minute."""
+        return await self._write(lambda c: deliveries.take(c, limit, but))
 
     async def delivered(self, id: str) -> None:
         """This one arrived."""

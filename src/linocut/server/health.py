@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Awaitable, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
@@ -174,6 +174,3 @@ async def _measure(service: Service) -> None:
     kept.depth.set((await service.store.backlog()).queued)
     for one in service.supervisor.conditions():
         kept.engines.labels(one.name).set(one.state in {"idle", "busy"})
-        details: dict[str, Any] = dict(one.details)
-        if "gpu_memory_bytes" in details:
-            kept.gpu_memory.labels(one.name).set(details["gpu_memory_bytes"])

@@ -28,7 +28,6 @@ class Metrics:
     runs: Histogram = field(init=False)
     engines: Gauge = field(init=False)
     steps: Histogram = field(init=False)
-    gpu_memory: Gauge = field(init=False)
     leases_lost: Counter = field(init=False)
     stored: Counter = field(init=False)
 
@@ -55,9 +54,6 @@ class Metrics:
             "steps": Histogram(
                 "engine_step_seconds", "One denoising step, on a run's average.", buckets=QUICK,
                 registry=own,
-            ),
-            "gpu_memory": Gauge(
-                "gpu_memory_bytes", "What a worker has taken.", ("worker",), registry=own
             ),
             "leases_lost": Counter(
                 "lease_lost", "Runs whose record was given to another.", registry=own

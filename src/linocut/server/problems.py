@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 
 from linocut import errors
 from linocut.errors import LinocutError, of_stored, to_stored
+from linocut.server.limits import TooManyRequests
 
 __all__ = [
     "ALL_CODES",
@@ -98,9 +99,11 @@ def status_of(error: LinocutError) -> int:
 
 
 def headers_of(error: LinocutError) -> dict[str, str]:
-    """What the error's kind adds: Retry-After in whole seconds, WWW-Authenticate."""
+    """What the error's kind adds: Retry-After in whole seconds, RateLimit, WWW-Authenticate."""
     if isinstance(error, errors.Later):
-        return {"Retry-After": str(max(1, math.ceil(min(error.retry_after, MAX_WAIT))))}
+        allowed = error.allowance.headers if isinstance(error, TooManyRequests) else {}
+        wait = max(1, math.ceil(min(error.retry_after, MAX_WAIT)))
+        return {"Retry-After": str(wait), **allowed}
     if isinstance(error, errors.InvalidKey):
         return {"WWW-Authenticate": 'Bearer realm="linocut"'}
     return {}
@@ -213,12 +216,13 @@ async def _of_client(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
+    """The log has the route's template and never the path: that may hold words of a prompt."""
     request_id = _request_id(request)
     _log.error(
         "unexpected %s at %s %s",
         type(error).__name__,
         request.method,
-        request.url.path,
+        getattr(request.scope.get("route"), "path", "(none)"),
         exc_info=error,
         extra={"request_id": request_id},
     )

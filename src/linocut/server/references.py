@@ -7,6 +7,7 @@ before every picture of the request has been found.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -125,7 +126,7 @@ async def _asset(service: Service, tenant: str, source: Source) -> Reference | N
 
 async def _bytes(service: Service, source: Source, here: str) -> bytes:
     if source.kind == "data":
-        return source.decoded(service.settings.max_upload)
+        return await asyncio.to_thread(source.decoded, service.settings.max_upload)
     key = _own_key(service, source.text, here)
     return await (
         service.pictures.read(key) if key else fetch_picture(source.text, service.fetching)

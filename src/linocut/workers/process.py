@@ -30,7 +30,6 @@ from linocut.workers.protocol import (
 
 HANG_SECONDS: Final = 60.0
 START_SECONDS: Final = 600.0
-LAST_WORDS: Final = 300  # characters of its standard error that a reason may quote
 _LONGEST_LINE: Final = 4096
 _log: Final = logging.getLogger(__name__)
 Pipe = TypeVar("Pipe", asyncio.StreamReader, asyncio.StreamWriter)
@@ -60,7 +59,6 @@ class ChildProcess:
         self._reading: asyncio.Task[Frame | None] | None = None
         self._running = ""  # the job whose ending has not been read yet
         self._ended_because = ""
-        self._last_words = ""
 
     @property
     def pid(self) -> int:
@@ -74,7 +72,8 @@ class ChildProcess:
                 *self._command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
             )
         except OSError as error:
-            raise WorkerLost(f"the worker could not be started: {error}") from error
+            _log.warning("%s: %s", self.name, error)
+            raise WorkerLost(f"the worker could not be started: {error.strerror}") from error
         self._watch = asyncio.create_task(self._watched(self._process))
         said = await self._receive(self._start_seconds)
         if isinstance(said, Refused):
@@ -157,7 +156,8 @@ class ChildProcess:
         try:
             frame = reading.result()
         except FrameError as error:
-            self._kill(f"said something that is no frame: {error}")
+            _log.warning("%s: no frame: %s", self.name, error)
+            self._kill("said something that is no frame")
             raise await self.gone() from error
         if frame is None:
             raise await self._ended()
@@ -209,14 +209,17 @@ class ChildProcess:
         await asyncio.wait({said}, timeout=1)
         because = self._ended_because if code == -signal.SIGKILL else ""
         self.lost = WorkerLost(
-            f"the worker {because or in_words(code, self._last_words)}",
+            f"the worker {because or in_words(code)}",
             hint="another one takes its place; try again",
         )
         _log.info("%s: %s", self.name, self.lost.message)
         return self.lost
 
     async def _logged(self, stream: asyncio.StreamReader) -> None:
-        """Standard error, line by line, into the log; its last line is kept for the reason."""
+        """Standard error, line by line, into the log.
+
+        Callers read the reason of a loss, and are not told what the process wrote of its insides.
+        """
         rest = b""
         while data := await stream.read(_LONGEST_LINE):
             *lines, rest = (rest + data).split(b"\n")
@@ -229,17 +232,16 @@ class ChildProcess:
     def _say(self, line: bytes) -> None:
         text = line.decode(errors="replace").strip()
         if text:
-            self._last_words = text[:LAST_WORDS]
             _log.warning("%s: %s", self.name, text[:_LONGEST_LINE])
 
 
-def in_words(code: int, last_words: str) -> str:
+def in_words(code: int) -> str:
     """What an exit code says about a process that nobody here has ended."""
     if code == -signal.SIGKILL:
         return "was killed by the system, most likely out of memory"
     if code < 0:
         return f"crashed with {_signal_name(-code)}"
-    return f"ended with exit code {code}" + (f": {last_words}" if last_words else "")
+    return f"ended with exit code {code}"
 
 
 def _signal_name(number: int) -> str:

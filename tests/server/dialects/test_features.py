@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from feature_calls import DATA, KEY, call, order, refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from linocut.request import MAX_SEED, ImageRequest
 from linocut.server.dialects.features import (
     MODEL,
     PROMPT_FIELDS,
-    FeatureCall,
     Reference,
     echoed,
     matched_size,
@@ -25,7 +25,6 @@ from linocut.server.dialects.features import (
 )
 
 EXAMPLES = Path(__file__).parents[1] / "routes" / "contract_examples"
-PROMPT = {"prompt": "a red apple"}
 # The reference's own table: FLUX.1's public sizes, and their halves.
 TABLE = {
     "1:1": ((1024, 1024), (512, 512)),
@@ -49,28 +48,6 @@ CONTRACT = {
     "output_format": "webp",
     "output_quality": 85,
 }
-KEY = "images/2026_03_27_10_00_04_001_x7k2pq_cat.png"
-DATA = "data:image/png;base64,iVBORw0KGgo="
-
-
-def call(prompt: Any = None, /, *, kind: str = "IMAGE_GENERATOR", **top: Any) -> FeatureCall:
-    """Parsed: a generator's request with these fields in promptObject."""
-    inner = PROMPT | prompt if isinstance(prompt, dict) else prompt or PROMPT
-    return parse({"type": kind, "model": MODEL, "promptObject": inner, **top})
-
-
-def order(prompt: Any = None, /, **top: Any) -> Order:
-    """What is drawn of it; every reference is 1000 x 700."""
-    found = call(prompt, **top)
-    references = [Reference(f"k{n}", 1000, 700) for n, _ in enumerate(found.sources)]
-    return found.order(references, seed=7)
-
-
-def refusal(prompt: Any = None, /, **top: Any) -> InvalidRequest:
-    """Why it is refused."""
-    with pytest.raises(InvalidRequest) as caught:
-        order(prompt, **top)
-    return caught.value
 
 
 def test_the_contracts_example_is_the_documented_order() -> None:

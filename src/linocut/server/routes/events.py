@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from linocut.errors import InvalidRequest
 from linocut.server.answers import base_url, service_of
 from linocut.server.auth import Reader
-from linocut.server.routes.records import owned
+from linocut.server.routes.records import Uuid, owned
 from linocut.server.schemas import answers, sent_header
 from linocut.server.streams import HEADERS, MEDIA_TYPE, story
 
@@ -38,7 +38,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 async def events(
     request: Request,
     caller: Reader,
-    uuid: Annotated[str, Path(description="The record's `uuid`.")],
+    uuid: Uuid,
     after: Annotated[
         int, Query(ge=0, le=MOST, description="Begin behind this event's number.")
     ] = 0,

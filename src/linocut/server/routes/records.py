@@ -22,7 +22,6 @@ router = APIRouter(tags=["Records"])
 Uuid = Annotated[str, Path(description="The record's `uuid`.")]
 MOST: Final = 100
 ONE: Final = answers(AiRecordAnswer, 401, 403, 404, 429, about="The record.")
-_NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
 @router.get(
@@ -53,7 +52,7 @@ async def history(
     page, has_more = found[:limit], len(found) > limit
     base = base_url(request)
     mark = cursor_of(page[-1].id, tenant=caller.tenant, secret=secret) if has_more else None
-    headers = {**_NO_STORE, **({"Link": _next(request, mark)} if mark else {})}
+    headers = {"Link": _next(request, mark)} if mark else {}
     content = {
         "records": [in_short(service, record, base) for record in page],
         "has_more": has_more,
@@ -143,7 +142,7 @@ async def _answer(request: Request, record: Record | None) -> Response:
     if record is None:
         raise absent()
     inner = await answer(service_of(request), record, base_url(request))
-    return JSONResponse({"aiRecord": inner}, headers=_NO_STORE)
+    return JSONResponse({"aiRecord": inner})
 
 
 def _next(request: Request, mark: str) -> str:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from linocut.server.answers import answer, base_url, find, service_of
 from linocut.server.auth import Reader
+from linocut.server.routes.records import Uuid
 from linocut.server.schemas import ResultAnswer, answers
 
 router = APIRouter(tags=["Records"])
 
-Uuid = Annotated[str, Path(description="The record's `uuid`.")]
 ANSWERS: Final = answers(ResultAnswer, 401, 403, 404, 429, about="The record, or null.")
-_NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
 @router.get(
@@ -45,4 +44,4 @@ async def _result(request: Request, tenant: str, uuid: str) -> Response:
     service = service_of(request)
     record = await find(service, tenant, uuid)
     inner = None if record is None else await answer(service, record, base_url(request))
-    return JSONResponse({"aiRecord": inner}, headers=_NO_STORE)
+    return JSONResponse({"aiRecord": inner})

@@ -113,7 +113,7 @@ def chromium() -> Iterator[Browser]:
     names = ("chromium", "chromium-browser", "google-chrome")
     program = next((found for name in names if (found := shutil.which(name))), None)
     if program is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+        pytest.fail("Chromium is not here: install the package `chromium`")
     out_read, out_write = os.pipe()
     in_read, in_write = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
