@@ -205,6 +205,13 @@ def test_dev_s_sizes_are_the_ones_that_are_written_down() -> None:
     assert f"{whole} GB instead of {drawing}" in page
 
 
+def test_a_whole_model_has_the_weights_that_are_counted(folder: Path) -> None:
+    checkpoint = open_checkpoint(folder)
+    model = load_language_model(checkpoint, **FP32, least_layers=4)
+    counted = language_model_parameters(checkpoint.config.text_encoder)
+    assert counted == sum(weight.numel() for weight in model.parameters())
+
+
 def test_the_questions_are_stated_as_data() -> None:
     assert set(QUESTIONS) == {"sexual", "violence", "rights"}
     assert all(question.endswith("?") for question in QUESTIONS.values())
