@@ -54,6 +54,7 @@ TINY_AUTOENCODER = AutoencoderConfig(
 )
 TINY_LAYERS = (1, 2, 3)
 TINY_TOKENS = 24
+JUDGED = {"a red apple": "", "a green pear": "violence"}  # prompt -> what a tiny judge finds in it
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
@@ -225,6 +226,7 @@ def small() -> SimpleNamespace:
         layers=TINY_LAYERS,
         max_tokens=TINY_TOKENS,
         user_template=USER_TEMPLATE,
+        judged=JUDGED,
     )
 
 
@@ -243,3 +245,42 @@ def engine(tiny_folder: Path) -> Engine:
     from linocut.engine import Engine
 
     return Engine.open(tiny_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def judging_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint with FLUX.2 [dev]'s 40 text layers, which has an opinion. Do not change it.
+
+    Its word head was fitted to its own last states: it says yes where `JUDGED` says so.
+    """
+    tokenizer = byte_tokenizer(USER_TEMPLATE)
+    tokenizer.add_tokens(["yes", "no"])
+    encoder = their_text_encoder(1, layers=40)
+    fit_opinion(encoder, tokenizer.backend_tokenizer)
+    pipeline = their_pipeline(tokenizer=tokenizer, text_encoder=encoder)
+    pipeline.vae.decoder.conv_out.weight.mul_(0.1)  # grey: no picture check finds anything in it
+    return save_checkpoint(
+        pipeline,
+        tmp_path_factory.mktemp("judging") / "judging",
+        max_text_tokens=TINY_TOKENS,
+        native_max_tokens=64,
+    )
+
+
+def fit_opinion(encoder: Any, tokenizer: Any) -> None:
+    """Give a random Mistral3 a row for "yes", so that its answers are those of `JUDGED`."""
+    from linocut.safety.text_encoder import QUESTIONS, TextEncoderCheck
+
+    asking = TextEncoderCheck(encoder, tokenizer)
+    states, logits = [], []
+    for prompt, category in JUDGED.items():
+        for name, question in QUESTIONS.items():
+            ids = torch.tensor([asking.ids(prompt, question)])
+            states.append(encoder.model.language_model(input_ids=ids).last_hidden_state[0, -1])
+            logits.append(3.0 if name == category else -3.0)
+    fitted = torch.linalg.lstsq(
+        torch.stack(states).double(), torch.tensor(logits)[:, None].double()
+    )
+    yes, no = (tokenizer.token_to_id(word) for word in ("yes", "no"))
+    encoder.lm_head.weight[yes] = fitted.solution[:, 0].float()
+    encoder.lm_head.weight[no] = 0

@@ -305,6 +305,12 @@ def text_work(config: TextEncoderConfig, tokens: int, layers: int) -> Work:
     )
 
 
+def language_model_parameters(config: TextEncoderConfig) -> int:
+    """Weights of the whole language model: every layer, the norm behind them, the word head."""
+    layers = text_work(config, 0, config.num_layers).parameters
+    return layers + (config.vocab_size + 1) * config.hidden_size
+
+
 def autoencoder_parameters(config: AutoencoderConfig) -> int:
     """Weights of both halves; the statistics between them are stored, not learned."""
     return encode_work(config, 0, 0).parameters + decode_work(config, 0, 0).parameters

@@ -53,8 +53,10 @@ def test_pull_prints_the_folder(linocut: Run, monkeypatch: pytest.MonkeyPatch) -
     assert (done.code, done.lines) == (0, ["/data/flux-2-dev"])
     assert asked == {
         "name": "flux-2-dev", "home": Path("/data"), "token": "hf_x",
-        "endpoint": "http://127.0.0.1:9",
+        "endpoint": "http://127.0.0.1:9", "with_safety_model": False,
     }  # fmt: skip
+    assert linocut("pull", "flux-2-dev", "--with-safety-model").code == 0
+    assert asked["with_safety_model"] is True
 
 
 def test_an_unknown_name_is_two_lines(linocut: Run) -> None:
@@ -80,3 +82,5 @@ def test_a_stopped_pull_says_that_it_goes_on(linocut: Run, monkeypatch: pytest.M
     done = linocut("pull", "flux-2-dev")
     assert (done.code, done.out) == (130, b"")
     assert "linocut pull flux-2-dev goes on from there" in done.err
+    done = linocut("pull", "flux-2-dev", "--with-safety-model")
+    assert "linocut pull flux-2-dev --with-safety-model goes on from there" in done.err

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from linocut.cli.checks import open_check
-from linocut.errors import ContentRefused
+from linocut.errors import CheckpointInvalid, ContentRefused
 from linocut.request import Picture
 from linocut.safety.picture import PictureCheck
 from linocut.safety.policy import Finding
@@ -151,3 +151,38 @@ def test_a_command_that_draws_nothing_imports_no_check() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stderr.splitlines()[-1] == "[]"
+
+
+def test_the_text_encoder_is_asked_where_that_is_wanted(
+    linocut: Run, doubts: Any, folder: Path, judging_folder: Path, small: Any
+) -> None:
+    accepted, refused = small.judged
+    flags = (*SMALL, "--checkpoint", judging_folder, "--device", "cpu")
+    model = ("--safety-model", "text_encoder")
+    done = linocut("generate", refused, *flags, *model)
+    assert (done.code, done.out) == (8, b"")
+    assert "stopped this prompt (stage: input, category: violence)" in done.err
+    assert listing(folder) == []
+    assert linocut("generate", accepted, *flags, *model, "-o", "a.png").code == 0
+    assert linocut("generate", refused, *flags, "-o", "b.png").code == 0
+    assert listing(folder) == ["a.png", "b.png"]
+
+
+def test_a_checkpoint_that_cannot_be_asked_is_told_before_it_is_loaded(
+    linocut: Run, doubts: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linocut.engine.engine.Engine.open", None)
+    done = linocut("generate", "a red apple", *SMALL, "--safety-model", "text_encoder")
+    assert (done.code, done.out) == (CheckpointInvalid.exit_code, b"")
+    assert "linocut-mini has 7 layers and cannot answer questions" in done.err
+    assert "safety_model=terms" in done.err
+    assert listing(folder) == []
+
+
+def test_no_check_and_a_stricter_one_contradict_each_other(
+    linocut: Run, fake: Any, folder: Path
+) -> None:
+    done = linocut("generate", "x", *SMALL, SWITCH, "--safety-model", "text_encoder")
+    assert done.code == 2
+    assert "contradict each other" in done.err
+    assert fake.requests == []

@@ -153,6 +153,7 @@ def test_a_checkpoint_s_numbers_are_counted_and_not_guessed(tiny_folder: Path) -
     assert values["parameters"]["transformer"] == stored
     assert values["bytes"] >= 4 * stored
     assert values["memory"]["float32"] > values["memory"]["bfloat16"]
+    assert values["safety_model_memory"] is None
     json.dumps(values, default=str)
 
 
@@ -166,3 +167,4 @@ def test_dev_s_numbers_are_the_published_ones(
     assert values["parameters"]["transformer"] == 32_223_281_152
     assert values["licence"] == "FLUX Non-Commercial License"
     assert values["memory"]["bfloat16"] > 100e9
+    assert round(values["safety_model_memory"]["bfloat16"] / 1e9, 1) == 12.5

@@ -42,7 +42,7 @@ def test_the_folder_comes_back_and_the_rest_is_said(
     assert found == FOLDER
     assert asked == {
         "name": "flux-2-dev", "home": Path("/home/of"), "token": "hf_x",
-        "endpoint": fetch.ENDPOINT,
+        "endpoint": fetch.ENDPOINT, "with_safety_model": False,
     }  # fmt: skip
     out, err = capsys.readouterr()
     assert out == ""
@@ -58,8 +58,9 @@ def test_the_folder_comes_back_and_the_rest_is_said(
 def test_another_hub_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setattr(fetch, "pull", told(fetch.Pulled(FOLDER), asked=asked))
-    follow("x", home=Path(), token=None, endpoint="http://127.0.0.1:9")
+    follow("x", home=Path(), token=None, endpoint="http://127.0.0.1:9", with_safety_model=True)
     assert asked["endpoint"] == "http://127.0.0.1:9"
+    assert asked["with_safety_model"] is True
 
 
 def test_a_refusal_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:

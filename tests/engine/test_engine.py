@@ -369,3 +369,15 @@ def test_a_checkpoint_that_is_not_there_is_not_found(tmp_path: Path) -> None:
 def test_an_unknown_device_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(DoesNotFit, match="abacus"):
         Engine.open(tmp_path / "nothing", device="abacus")
+
+
+def test_the_encoder_that_draws_can_be_shared_until_the_engine_is_closed(
+    tiny_folder: Path,
+) -> None:
+    with Engine.open(tiny_folder, device="cpu") as engine:
+        assert engine.text_encoder is engine._networks[torch.float32].text_encoder
+        engine.draw(replace(REQUEST, mode="bf16"))  # which draws with a copy
+        assert engine.text_encoder.model.embed_tokens.weight.dtype == torch.float32
+        assert engine.tokenizer.max_tokens == engine.checkpoint.config.conditioning.max_tokens
+    with pytest.raises(LinocutError, match="closed"):
+        _ = engine.text_encoder

@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Mistral3ForConditionalGeneration
 
+from linocut.catalog import DEV
+from linocut.cost import language_model_parameters, text_work
 from linocut.errors import CheckpointInvalid, DoesNotFit
 from linocut.model.text_encoder import TextEncoder
 from linocut.prompt.tokenizer import PromptTokenizer, open_tokenizer
@@ -28,7 +30,7 @@ from linocut.safety.text_encoder import (
 from linocut.weights.files import Checkpoint, open_checkpoint
 from linocut.weights.load import load_text_encoder
 
-FP32 = {"device": torch.device("cpu"), "dtype": torch.float32}
+FP32: dict[str, Any] = {"device": torch.device("cpu"), "dtype": torch.float32}
 QUESTION = QUESTIONS["sexual"]
 PROMPTS = [f"{number} red apples{'!' * number}" for number in range(12)]
 
@@ -51,11 +53,10 @@ def words(checkpoint: Checkpoint) -> PromptTokenizer:
     return open_tokenizer(checkpoint.tokenizer, max_tokens=24, pad_token_id=11)
 
 
-def opened(folder: Path, **options: Any) -> TextEncoderCheck:
+def opened(folder: Path, *, least_layers: int = 4) -> TextEncoderCheck:
     checkpoint = open_checkpoint(folder)
-    return TextEncoderCheck.open(
-        checkpoint, words(checkpoint), **(FP32 | {"least_layers": 4} | options)
-    )
+    drawing = load_text_encoder(checkpoint, **FP32)
+    return TextEncoderCheck.open(checkpoint, words(checkpoint), drawing, least_layers=least_layers)
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +107,25 @@ def test_what_the_drawing_encoder_holds_is_used_again(
 ) -> None:
     checkpoint = open_checkpoint(folder)
     drawing: TextEncoder = load_text_encoder(checkpoint, device="cpu", dtype=torch.float32)
-    model = load_language_model(checkpoint, **FP32, shared=drawing)
+    model = load_language_model(checkpoint, **FP32, shared=drawing, least_layers=4)
     ours = drawing.model.state_dict()
     whole = model.model.state_dict()
     assert len(whole) > len(ours)
     assert all(whole[name].data_ptr() == tensor.data_ptr() for name, tensor in ours.items())
-    shared = TextEncoderCheck(model, words(checkpoint).tokenizer)
+    alone = load_language_model(checkpoint, **FP32, least_layers=4)
     ids = check.ids("a red apple", QUESTION)
-    assert torch.equal(shared.logits(ids), check.logits(ids))
+    for one in (model, alone):
+        assert torch.equal(
+            TextEncoderCheck(one, words(checkpoint).tokenizer).logits(ids), check.logits(ids)
+        )
+
+
+def test_an_answer_that_is_no_number_does_not_pass_as_a_no(
+    check: TextEncoderCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "logits", lambda _: torch.tensor([float("nan"), 0.0]))
+    with pytest.raises(CheckpointInvalid, match="neither yes nor no"):
+        check.check("a red apple")
 
 
 def test_the_first_yes_is_the_finding(
@@ -136,13 +148,13 @@ def test_a_prompt_cannot_end_its_own_turn(check: TextEncoderCheck) -> None:
 def test_a_checkpoint_with_too_few_layers_is_told_to_use_the_other_check(folder: Path) -> None:
     with pytest.raises(CheckpointInvalid, match="has 4 layers and cannot answer") as caught:
         opened(folder, least_layers=40)
-    assert "other prompt check" in caught.value.hint
+    assert "safety_model=terms" in caught.value.hint
 
 
 def test_the_demo_checkpoint_is_such_a_one() -> None:
     checkpoint = open_checkpoint("linocut-mini")
     with pytest.raises(CheckpointInvalid, match="linocut-mini has 7 layers"):
-        TextEncoderCheck.open(checkpoint, words(checkpoint), **FP32)
+        TextEncoderCheck.open(checkpoint, words(checkpoint), load_text_encoder(checkpoint, **FP32))
 
 
 def test_a_folder_without_the_word_head_is_named(folder: Path, tmp_path: Path) -> None:
@@ -153,7 +165,7 @@ def test_a_folder_without_the_word_head_is_named(folder: Path, tmp_path: Path) -
     save_file(tensors, file, metadata={"format": "pt"})
     with pytest.raises(CheckpointInvalid, match="lacks lm_head") as caught:
         opened(copy)
-    assert "the whole checkpoint" in caught.value.hint
+    assert "linocut pull flux-2-dev --with-safety-model" in caught.value.hint
 
 
 def test_a_head_of_another_shape_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -177,21 +189,27 @@ def test_too_little_memory_is_told_before_anything_is_read(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1000, 2000))
     monkeypatch.setattr(module, "safe_open", None)
+    checkpoint, on_gpu = open_checkpoint(folder), FP32 | {"device": torch.device("cuda:0")}
     with pytest.raises(DoesNotFit, match=r"GB more on cuda:0, where 0\.0 GB are free"):
-        opened(folder, device=torch.device("cuda:0"))
+        load_language_model(checkpoint, **on_gpu, least_layers=4)
 
 
 def test_dev_s_sizes_are_the_ones_that_are_written_down() -> None:
-    config = open_checkpoint("linocut-mini").config.text_encoder
-    dev = type(config)()
-    layer = 2 * dev.hidden_size * dev.head_dim * (dev.num_heads + dev.num_kv_heads)
-    layer += 3 * dev.hidden_size * dev.intermediate_size + 2 * dev.hidden_size
-    words_in_and_out = 2 * dev.vocab_size * dev.hidden_size
+    dev = DEV.text_encoder
     assert dev.num_layers == module.DEV_LAYERS
-    every = 2 * (dev.num_layers * layer + words_in_and_out + dev.hidden_size)
-    more = 2 * (10 * layer + dev.vocab_size * dev.hidden_size)
-    assert (round(every / 1e9, 1), round(more / 1e9, 1)) == (47.1, 12.5)
-    assert f"{every / 1e9:.1f} GB in all" in str(load_language_model.__doc__)
+    every = 2 * language_model_parameters(dev)
+    draws = 2 * text_work(dev, 0, max(DEV.conditioning.layers)).parameters
+    whole, drawing, more = (f"{size / 1e9:.1f}" for size in (every, draws, every - draws))
+    assert f"{whole} GB in all, {more} GB of it besides" in str(load_language_model.__doc__)
+    page = (Path(__file__).parents[2] / "docs" / "safety.md").read_text(encoding="utf-8")
+    assert f"{whole} GB instead of {drawing}" in page
+
+
+def test_a_whole_model_has_the_weights_that_are_counted(folder: Path) -> None:
+    checkpoint = open_checkpoint(folder)
+    model = load_language_model(checkpoint, **FP32, least_layers=4)
+    counted = language_model_parameters(checkpoint.config.text_encoder)
+    assert counted == sum(weight.numel() for weight in model.parameters())
 
 
 def test_the_questions_are_stated_as_data() -> None:

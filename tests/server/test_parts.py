@@ -75,11 +75,15 @@ def started(settings: Settings, number: int) -> list[str]:
 
 def test_a_worker_is_told_what_to_draw_with(tmp_path: Path) -> None:
     command = started(
-        Settings(checkpoint="mine", home=tmp_path, dtype="bfloat16", threads=3, device="cpu"), 0
-    )
+        Settings(
+            checkpoint="mine", home=tmp_path, dtype="bfloat16", threads=3, device="cpu",
+            safety_model="text_encoder",
+        ),
+        0,
+    )  # fmt: skip
     assert command[:3] == [sys.executable, "-m", "linocut.workers.child"]
     said = {"--checkpoint=mine", f"--home={tmp_path}", "--dtype=bfloat16", "--threads=3"}
-    assert said | {"--device=cpu"} <= set(command)
+    assert said | {"--device=cpu", "--safety-model=text_encoder"} <= set(command)
 
 
 def test_what_is_not_set_is_left_to_the_worker() -> None:

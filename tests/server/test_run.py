@@ -82,12 +82,12 @@ def test_no_prompt_key_or_signature_is_in_what_it_says(first: Any) -> None:
     assert (first.folder / "admin.key").stat().st_mode & 0o777 == 0o600
 
 
-def linocut(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def linocut(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """A command that is to fail."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LINOCUT_")}
     return subprocess.run(
         [sys.executable, "-m", "linocut", *arguments],
-        env={**kept, "PYTHONPATH": str(SOURCES)},
+        env={**kept, **variables, "PYTHONPATH": str(SOURCES)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -119,6 +119,17 @@ def test_what_cannot_be_is_said_before_anything_is_made(
     assert done.returncode == code
     assert done.stderr.startswith("error: ")
     assert words in done.stderr
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_checkpoint_that_cannot_judge_prompts_is_told_before_anything_is_made(
+    tmp_path: Path,
+) -> None:
+    asked = {"LINOCUT_SAFETY_MODEL": "text_encoder"}
+    done = linocut("serve", "--data-dir", tmp_path / "d", "--port", "0", **asked)
+    assert done.returncode == 4
+    assert "linocut-mini has 7 layers and cannot answer" in done.stderr
+    assert "safety_model=terms" in done.stderr
     assert not (tmp_path / "d").exists()
 
 

@@ -110,5 +110,12 @@ def test_no_secret_is_shown_by_accident() -> None:
     assert "a:b" not in str(settings)
 
 
+def test_prompts_are_read_by_the_terms_unless_the_text_encoder_is_named() -> None:
+    assert Settings().safety_model == "terms"
+    assert Settings.model_validate({"safety_model": "text_encoder"}).safety_model == "text_encoder"
+    with pytest.raises(ValidationError, match="'terms' or 'text_encoder'"):
+        Settings.model_validate({"safety_model": "text-encoder"})
+
+
 def test_every_field_says_what_it_is() -> None:
     assert all(field.description for field in Settings.model_fields.values())

@@ -154,8 +154,10 @@ def home(tmp_path: Path) -> Path:
 def pulled(hub: Any, home: Path) -> Callable[..., Iterator[Event]]:
     """A pull from the hub into the home, with a good token; waiting takes no time."""
 
-    def start(token: str | None = hub_server.TOKEN) -> Iterator[Event]:
-        return pull(DEV.name, home=home, token=token, endpoint=hub.url, wait=lambda _: None)
+    def start(token: str | None = hub_server.TOKEN, **options: bool) -> Iterator[Event]:
+        return pull(
+            DEV.name, home=home, token=token, endpoint=hub.url, wait=lambda _: None, **options
+        )
 
     return start
 

@@ -12,6 +12,7 @@ import pytest
 from linocut.errors import CheckpointNotFound, DownloadRefused
 from linocut.weights.fetch import Again, Checking, Event, Licence, Planned, Progress, Pulled, pull
 from linocut.weights.files import listing, open_checkpoint
+from linocut.weights.language_model import find_language_model
 
 NAME = "flux-2-dev"
 Pull = Callable[..., Iterator[Event]]
@@ -71,6 +72,46 @@ def test_only_what_is_read_is_fetched(hub: Any, home: Path, pulled: Pull) -> Non
     }
     assert len(unread(hub)) > 0
     assert {path for path in here if not path.startswith(".")} == set(hub.files) - left
+
+
+def test_what_only_the_safety_model_reads_is_fetched_when_it_is_asked_for(
+    hub: Any, home: Path, pulled: Pull
+) -> None:
+    plain = next(event for event in pulled() if isinstance(event, Planned))
+    told = list(pulled(with_safety_model=True))
+    planned = next(event for event in told if isinstance(event, Planned))
+    assert find_language_model(open_checkpoint(NAME, home=home)).files
+    more = {path for path in unread(hub) if (home / NAME / path).is_file()}
+    assert more
+    assert more < unread(hub)  # the eyes stay where they are
+    assert planned.size == plain.size + sum(len(hub.files[path]) for path in more)
+    assert planned.files == plain.files + len(more)
+
+
+def test_a_later_pull_without_the_option_keeps_what_is_there(
+    hub: Any, home: Path, pulled: Pull
+) -> None:
+    list(pulled(with_safety_model=True))
+    hub.requests.clear()
+    list(pulled())
+    assert not any(hub.fetched(path) for path in hub.files)
+    assert find_language_model(open_checkpoint(NAME, home=home)).files
+
+
+def test_the_disk_must_have_room_for_the_safety_model_too(
+    hub: Any, home: Path, pulled: Pull, refused: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(pulled())
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(0))
+    list(pulled())  # nothing is missing
+    error = refused(with_safety_model=True)
+    assert "more are needed" in error.message
+    assert error.hint.endswith("then: linocut pull flux-2-dev --with-safety-model")
+
+
+def test_the_demo_has_no_safety_model(home: Path) -> None:
+    with pytest.raises(DownloadRefused, match="linocut-mini has no safety model"):
+        list(pull("linocut-mini", home=home, token=None, with_safety_model=True))
 
 
 def test_a_second_pull_fetches_nothing_and_shows_no_licence(hub: Any, pulled: Pull) -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from linocut.errors import CheckpointInvalid
-from linocut.weights.names import TRANSFORMER, Form, Names, autoencoder, text_names, text_prefix
+from linocut.weights.names import (
+    TRANSFORMER,
+    Form,
+    Names,
+    autoencoder,
+    language_names,
+    text_names,
+    text_prefix,
+)
 
 DATA = Path(__file__).parent / "data"
 FORMS = {
@@ -94,6 +102,9 @@ def test_the_encoders_prefix_is_found_and_what_is_dead_weight_is_known(prefix: s
     }
     read = text_names(unused, depth=30)
     assert {name: name not in read for name in unused} == unused
+    seeing = {name for name in unused if "vision" in name or "multi_modal" in name}
+    assert len(seeing) == 2
+    assert language_names(unused) == set(unused) - seeing
 
 
 def test_an_encoder_without_embeddings_is_refused() -> None:

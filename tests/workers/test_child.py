@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +14,12 @@ import torch
 from PIL import Image
 
 from linocut.catalog import MINI
-from linocut.errors import CheckpointNotFound, ContentRefused, LinocutError
+from linocut.errors import CheckpointInvalid, CheckpointNotFound, ContentRefused, LinocutError
 from linocut.events import Done, Event, Preview, Started, Step
 from linocut.images.metadata import read_metadata
 from linocut.request import ImageRequest, Picture
 from linocut.safety.policy import Finding
-from linocut.workers.child import Studio
+from linocut.workers.child import Studio, open_studio
 from linocut.workers.options import Options, command
 from linocut.workers.process import ChildProcess
 from linocut.workers.protocol import (
@@ -32,6 +33,7 @@ from linocut.workers.protocol import (
     Stopped,
 )
 from linocut.workers.rate import Runs
+from linocut.workers.supervisor import Supervisor
 
 RATE = Rate(per_step=1.0, flops_per_second=1e12)
 RED = Picture(64, 64, b"\xff\0\0" * 64 * 64)
@@ -260,3 +262,84 @@ def test_a_worker_without_an_exact_mode_draws_in_its_own_and_says_so(
 def test_a_run_without_an_end_is_an_error(workers: SimpleNamespace) -> None:
     with pytest.raises(LinocutError, match="without a picture"):
         drawn(Scripted(), workers.job())
+
+
+@pytest.fixture(scope="module")
+def judging(judging_folder: Path) -> Iterator[Studio]:
+    """A studio whose prompts are read by the whole text encoder."""
+    studio = open_studio(Options(checkpoint=str(judging_folder), device="cpu",
+                                 safety_model="text_encoder"))  # fmt: skip
+    with studio.engine:
+        yield studio
+
+
+def test_the_text_encoder_judges_after_the_terms(
+    judging: Studio, workers: SimpleNamespace, small: SimpleNamespace
+) -> None:
+    accepted, refused = small.judged
+    assert isinstance(list(judging.draw(workers.job(accepted)))[-1], Finished)
+    with pytest.raises(ContentRefused) as caught:
+        list(judging.draw(workers.job(refused)))
+    assert (caught.value.stage, caught.value.category) == ("input", small.judged[refused])
+    unchecked = workers.job(refused, check_safety=False)
+    assert isinstance(list(judging.draw(unchecked))[-1], Finished)
+
+
+def test_what_the_terms_refuse_is_not_asked_about(
+    judging: Studio, workers: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert judging.language_model is not None
+    monkeypatch.setattr(judging.language_model, "_model", None)  # it would fail if it were asked
+    with pytest.raises(ContentRefused) as caught:
+        list(judging.draw(workers.job("a naked woman")))
+    assert caught.value.category == "sexual"
+
+
+def test_judging_takes_no_memory_for_the_layers_that_draw(judging: Studio) -> None:
+    assert judging.language_model is not None
+    judges = judging.language_model._model.model.state_dict()
+    draws = judging.engine.text_encoder.model.state_dict()
+    shared = {name for name in draws if draws[name].data_ptr() == judges[name].data_ptr()}
+    assert shared == set(draws)
+    assert {name.split(".")[1] for name in set(judges) - shared if name.startswith("layers.")} == {
+        str(layer) for layer in range(30, 40)
+    }
+
+
+def test_a_worker_with_a_judge_draws_and_refuses(
+    judging_folder: Path, workers: SimpleNamespace, small: SimpleNamespace
+) -> None:
+    async def run() -> list[Any]:
+        options = Options(checkpoint=str(judging_folder), threads=1, device="cpu",
+                          safety_model="text_encoder")  # fmt: skip
+        worker = ChildProcess("judge", command(options))
+        try:
+            await worker.start()
+            return [(await workers.everything(worker, workers.job(p)))[-1] for p in small.judged]
+        finally:
+            await worker.stop()
+
+    drawn, refused = asyncio.run(run())
+    assert isinstance(drawn, Finished)
+    assert isinstance(refused, Refused)
+    assert isinstance(refused.error, ContentRefused)
+    assert refused.error.category == "violence"
+
+
+def test_a_checkpoint_that_cannot_judge_does_not_draw_half_checked() -> None:
+    async def started() -> str:
+        options = Options(device="cpu", threads=1, safety_model="text_encoder")
+        supervisor = Supervisor(lambda _: ChildProcess("mini", command(options)))
+        await supervisor.start()
+        try:
+            with pytest.raises(CheckpointInvalid) as caught:
+                await supervisor.ready()
+            assert "safety_model=terms" in caught.value.hint
+            (condition,) = supervisor.conditions()
+            assert condition.ready is None
+            return condition.reason
+        finally:
+            await supervisor.stop()
+
+    reason = asyncio.run(started())
+    assert "linocut-mini has 7 layers and cannot answer questions" in reason

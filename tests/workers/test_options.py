@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linocut.safety.policy import SafetyModel
 from linocut.workers.options import FAKE, Options, command, options_of, read, reader
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
@@ -22,6 +24,7 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
         dtype=st.none() | words,
         threads=st.none() | st.integers(1, 64),
         text_layers=st.none() | st.lists(st.integers(0, 99), min_size=1).map(tuple),
+        safety_model=st.sampled_from(get_args(SafetyModel)),
     )
 )
 def test_options_come_out_of_their_arguments_again(options: Options) -> None:

@@ -10,6 +10,7 @@ import typer
 from linocut.cli import say
 from linocut.cli.settings import endpoint, home, token
 from linocut.weights.files import Listed, listing
+from linocut.weights.language_model import PULL_OPTION, pull_command
 
 INTERRUPTED: Final = 130
 
@@ -51,15 +52,28 @@ def _values(one: Listed) -> dict[str, Any]:
 
 def pull(
     name: Annotated[str, typer.Argument(help="A name that `linocut ls` lists.")],
+    with_safety_model: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option(
+            PULL_OPTION,
+            help="Also what only the prompt check by FLUX.2 [dev]'s text encoder reads, for "
+            "`generate --safety-model text_encoder` and LINOCUT_SAFETY_MODEL.",
+        ),
+    ] = False,
 ) -> None:
     """Fetch a checkpoint from the Hugging Face hub; go on where an earlier pull stopped."""
     from linocut.cli.pulling import follow  # noqa: PLC0415 - brings the hub's network code
 
     try:
         folder = follow(
-            name, home=home(os.environ), token=token(os.environ), endpoint=endpoint(os.environ)
+            name,
+            home=home(os.environ),
+            token=token(os.environ),
+            endpoint=endpoint(os.environ),
+            with_safety_model=with_safety_model,
         )
     except KeyboardInterrupt:
-        say.error("stopped; what is here is kept", f"linocut pull {name} goes on from there")
+        command = pull_command(name, with_safety_model=with_safety_model)
+        say.error("stopped; what is here is kept", f"{command} goes on from there")
         raise typer.Exit(INTERRUPTED) from None
     say.path(folder)

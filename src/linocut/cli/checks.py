@@ -9,12 +9,26 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from linocut.cli import say
+from linocut.errors import InvalidRequest
 from linocut.events import Event, Preview
 from linocut.request import ImageRequest, Picture
-from linocut.safety.policy import Stage, refuse
+from linocut.safety.policy import SafetyModel, Stage, refuse
 
 if TYPE_CHECKING:
+    from linocut.cli.flags import Flags
+    from linocut.engine.engine import Engine
     from linocut.safety.picture import PictureCheck
+
+
+def check_agree(flags: Flags) -> None:
+    """Nothing, or InvalidRequest: whether the flags that are about safety agree."""
+    if flags.disable_safety_checker and flags.safety_model != "terms":
+        raise InvalidRequest(
+            f"--disable-safety-checker and --safety-model {flags.safety_model} contradict "
+            "each other",
+            field="safety_model",
+            hint="leave one of them out",
+        )
 
 
 def checked(request: ImageRequest, *, wanted: bool) -> AbstractContextManager[PictureCheck | None]:
@@ -40,6 +54,20 @@ def open_check() -> PictureCheck:
     from linocut.safety.picture import PictureCheck  # noqa: PLC0415
 
     return PictureCheck.open()
+
+
+def ask(engine: Engine, prompt: str, *, model: SafetyModel) -> None:
+    """Nothing, or ContentRefused: what the engine's whole text encoder says, if it is to be asked.
+
+    What that takes besides the engine is let go of before anything is drawn.
+    """
+    if model != "text_encoder":
+        return
+    from linocut.safety.text_encoder import TextEncoderCheck  # noqa: PLC0415
+
+    check = TextEncoderCheck.open(engine.checkpoint, engine.tokenizer, engine.text_encoder)
+    if finding := check.check(prompt):
+        refuse(finding, "input")
 
 
 def look_at(picture: Picture, check: PictureCheck | None, *, stage: Stage) -> None:

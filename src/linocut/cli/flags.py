@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 from typer import Argument, Option
 
 from linocut.images.encode import DEFAULT_QUALITY, Format
+from linocut.safety.policy import SafetyModel
 
 T = TypeVar("T")
 
@@ -94,6 +95,13 @@ class Flags:
             "that a person looks at every picture before it is shown to anybody.",
         ),
     ] = False
+    safety_model: Annotated[
+        SafetyModel,
+        Option(
+            help="What checks the prompt: terms; or text_encoder: the terms, then the whole text "
+            "encoder of FLUX.2 [dev], which `linocut pull flux-2-dev --with-safety-model` fetches."
+        ),
+    ] = "terms"
     checkpoint: Annotated[
         str,
         Option(metavar="NAME|DIR", help="A name that `linocut ls` lists, or a folder."),

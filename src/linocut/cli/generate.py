@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from linocut.cli import say
-from linocut.cli.checks import checked, look_at, may_be_shown
+from linocut.cli.checks import ask, check_agree, checked, look_at, may_be_shown
 from linocut.cli.flags import Flags, takes
 from linocut.cli.progress import Display, shows_colours
 from linocut.cli.settings import embed_prompt, home
@@ -28,6 +28,8 @@ from linocut.images.encode import DEFAULT_FORMAT, DEFAULT_QUALITY, Format, check
 from linocut.images.files import check_target, save, save_new
 from linocut.request import MAX_PROMPT_CHARACTERS, ImageRequest, check_side
 from linocut.sizes import size_of
+from linocut.weights.files import open_checkpoint
+from linocut.weights.language_model import find_language_model
 
 if TYPE_CHECKING:
     from linocut.engine.engine import Engine
@@ -56,6 +58,7 @@ class Reached:
 @takes(Flags)
 def generate(flags: Flags) -> None:
     """Draw a picture from words, and print its path."""
+    check_agree(flags)
     target, keeps_prompt = _target(flags), embed_prompt(os.environ)
     request = _request(flags)
     if not target.to_stdout:
@@ -89,14 +92,17 @@ def generate(flags: Flags) -> None:
 
 def open_engine(flags: Flags) -> Engine:
     """The engine that these flags ask for. Here PyTorch is imported, and nowhere before."""
+    layers, where = _layers(flags.text_layers), home(os.environ)
+    if flags.safety_model == "text_encoder":  # said now, not after minutes of loading
+        find_language_model(open_checkpoint(flags.checkpoint, home=where, text_layers=layers))
     from linocut.engine.engine import Engine  # noqa: PLC0415
 
     return Engine.open(
         flags.checkpoint,
-        home=home(os.environ),
+        home=where,
         device=flags.device,
         dtype=flags.dtype,
-        text_layers=_layers(flags.text_layers),
+        text_layers=layers,
     )
 
 
@@ -116,6 +122,7 @@ def _draw(flags: Flags, request: ImageRequest, reached: Reached) -> tuple[Done, 
         Display(console, f"Loading {say.printable(flags.checkpoint)}") as display,
         open_engine(flags) as engine,
     ):
+        ask(engine, request.prompt, model=flags.safety_model)
         loading = time.perf_counter() - began
         request = replace(request, mode=flags.mode or engine.placement.default_mode)
         for event in engine.run(request):

@@ -9,15 +9,16 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from linocut.catalog import CHECKPOINTS
+from linocut.catalog import CHECKPOINTS, TextEncoderConfig
 from linocut.cli import say
 from linocut.cli.settings import home
-from linocut.cost import request_cost
+from linocut.cost import language_model_parameters, request_cost
 from linocut.errors import InvalidPicture
 from linocut.images.decode import decode, read_file
 from linocut.images.metadata import Metadata, read_metadata
 from linocut.request import ImageRequest
 from linocut.weights.files import Checkpoint, open_checkpoint
+from linocut.weights.language_model import DEV_LAYERS
 
 WEIGHT_BYTES: Final = {"bfloat16": 2.0, "float32": 4.0}
 
@@ -114,12 +115,21 @@ def checkpoint_values(checkpoint: Checkpoint) -> dict[str, Any]:
             dtype: request_cost(request, config, bytes_per_weight=size).memory.total
             for dtype, size in WEIGHT_BYTES.items()
         },
+        "safety_model_memory": _asked(config.text_encoder, counted.text_encoder),
     }
+
+
+def _asked(encoder: TextEncoderConfig, drawing: int) -> dict[str, int] | None:
+    """What asking takes besides `drawing` weights; None for an encoder that cannot answer."""
+    if encoder.num_layers < DEV_LAYERS:
+        return None
+    more = language_model_parameters(encoder) - drawing
+    return {dtype: int(size * more) for dtype, size in WEIGHT_BYTES.items()}
 
 
 def _checkpoint_rows(values: dict[str, Any]) -> dict[str, Any]:
     configuration, parameters = values["configuration"], values["parameters"]
-    cells = configuration["native_max_tokens"]
+    cells, more = configuration["native_max_tokens"], values["safety_model_memory"]
     side = configuration["pixels_per_token"]
     layers = ", ".join(map(str, configuration["text_layers"]))
     return {
@@ -135,8 +145,10 @@ def _checkpoint_rows(values: dict[str, Any]) -> dict[str, Any]:
         "text": f"{configuration['max_text_tokens']} tokens, hidden states {layers}",
         "draws": f"up to {cells:,} tokens of {side} x {side} pixels, "
         f"{cells * side * side / 1e6:.2g} megapixels; larger pictures are resized",
-        "memory": ", ".join(
-            f"{say.gigabytes(size)} in {dtype}" for dtype, size in values["memory"].items()
-        )
-        + " for a picture of 1024 x 1024",
+        "memory": f"{_sizes(values['memory'])} for a picture of 1024 x 1024",
+        "safety model": more and f"text_encoder takes {_sizes(more)} more",
     }
+
+
+def _sizes(by_dtype: dict[str, int]) -> str:
+    return ", ".join(f"{say.gigabytes(size)} in {dtype}" for dtype, size in by_dtype.items())

@@ -18,7 +18,14 @@ from linocut.cli.progress import is_lively
 from linocut.weights import fetch
 
 
-def follow(name: str, *, home: Path, token: str | None, endpoint: str | None) -> Path:
+def follow(
+    name: str,
+    *,
+    home: Path,
+    token: str | None,
+    endpoint: str | None,
+    with_safety_model: bool = False,
+) -> Path:
     """The folder of the checkpoint once it is here, shown while it comes."""
     console = say.console()
     bar = Progress(
@@ -33,7 +40,13 @@ def follow(name: str, *, home: Path, token: str | None, endpoint: str | None) ->
     )
     bar.add_task(say.printable(name), total=None)
     with bar:
-        for event in fetch.pull(name, home=home, token=token, endpoint=endpoint or fetch.ENDPOINT):
+        for event in fetch.pull(
+            name,
+            home=home,
+            token=token,
+            endpoint=endpoint or fetch.ENDPOINT,
+            with_safety_model=with_safety_model,
+        ):
             if isinstance(event, fetch.Pulled):
                 return event.folder
             _show(event, bar)

@@ -17,6 +17,7 @@ from linocut.cli import say
 from linocut.cli.flags import takes
 from linocut.cli.settings import in_force
 from linocut.weights.files import open_checkpoint
+from linocut.weights.language_model import find_language_model
 
 if TYPE_CHECKING:
     from linocut.server.run import Listening, News
@@ -63,7 +64,9 @@ def serve(flags: ServeFlags) -> None:
     from linocut.server import logs, run  # noqa: PLC0415 - the server's libraries
 
     if settings.worker == "engine":  # said here in a moment, by a worker after half a minute
-        open_checkpoint(settings.checkpoint, home=settings.home.expanduser())
+        found = open_checkpoint(settings.checkpoint, home=settings.home.expanduser())
+        if settings.safety_model == "text_encoder":
+            find_language_model(found)
     logs.configure(sys.stderr, form=settings.log_format, level=settings.log_level)
     asyncio.run(run.serve(settings, announcer(settings)))
 

@@ -96,9 +96,9 @@ class Engine:
     ) -> None:
         self.checkpoint = checkpoint
         self.placement = placement
+        self.tokenizer = tokenizer
         self._networks = {placement.dtype: networks}
         self._autoencoder = autoencoder
-        self._tokenizer = tokenizer
         self._pads_are_zero = networks.text_encoder.pads_are_zero(tokenizer.pad_token_id)
         self._cache = ContentCache(CACHE_BYTES)
 
@@ -141,6 +141,12 @@ class Engine:
         self._networks.clear()
         self._cache = ContentCache(0)
 
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """The encoder that draws, in the weights' own dtype; for reading, and to share tensors."""
+        self._check_open()
+        return self._networks[self.placement.dtype].text_encoder
+
     def draw(self, request: ImageRequest) -> Done:
         """The finished picture and what is known about it; for callers who want no progress."""
         for event in self.run(request):
@@ -181,8 +187,7 @@ class Engine:
         Stop iterating to cancel: nothing runs between two events that are not asked for. Raises
         LinocutError.
         """
-        if not self._networks:
-            raise LinocutError("this engine is closed", hint="open another one")
+        self._check_open()
         plan = self.plan(request)
         levels = plan.levels[plan.start :]
         name, mode, n = self.checkpoint.name, plan.mode, len(levels) - 1
@@ -227,9 +232,13 @@ class Engine:
             mode=mode,
             checkpoint=name,
             demo=self.checkpoint.demo,
-            warnings=plan.warnings + _truncation(truncated, self._tokenizer),
+            warnings=plan.warnings + _truncation(truncated, self.tokenizer),
             timings=timings,
         )
+
+    def _check_open(self) -> None:
+        if not self._networks:
+            raise LinocutError("this engine is closed", hint="open another one")
 
     def _warnings(self, request: ImageRequest, width: int, height: int) -> tuple[str, ...]:
         said = []
@@ -249,11 +258,11 @@ class Engine:
         return self._networks[dtype]
 
     def _context(self, encoder: TextEncoder, plan: Plan) -> tuple[Tensor, int]:
-        prompt = self._tokenizer.ids(plan.request.prompt)
+        prompt = self.tokenizer.ids(plan.request.prompt)
         key = (b"context", str(plan.dtype).encode(), repr(prompt.ids).encode())
         context = self._cache.get(
             key,
-            lambda: encode(encoder, prompt, self._tokenizer, pads_are_zero=self._pads_are_zero),
+            lambda: encode(encoder, prompt, self.tokenizer, pads_are_zero=self._pads_are_zero),
         )
         return context, prompt.truncated
 

@@ -8,6 +8,8 @@ from typing import Literal, NoReturn
 from linocut.errors import ContentRefused
 
 Stage = Literal["input", "output"]
+SafetyModel = Literal["terms", "text_encoder"]
+"""What reads prompts: the terms; or the terms first, then the checkpoint's own text encoder."""
 
 
 @dataclass(frozen=True, slots=True)

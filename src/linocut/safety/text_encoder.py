@@ -25,10 +25,10 @@ from linocut.prompt.tokenizer import PromptTokenizer
 from linocut.safety.policy import Finding
 from linocut.weights.files import Checkpoint
 from linocut.weights.headers import Stored
+from linocut.weights.language_model import DEV_LAYERS, HINT, find_language_model
 from linocut.weights.names import text_prefix
-from linocut.weights.parts import folder_part
+from linocut.weights.parts import Part
 
-DEV_LAYERS: Final = 40
 ANSWERS: Final = ("yes", "no")
 SYSTEM: Final = (
     "You look at requests to a program that draws pictures. You answer with one word: yes or no."
@@ -55,26 +55,24 @@ class TextEncoderCheck:
         cls,
         checkpoint: Checkpoint,
         tokenizer: PromptTokenizer,
+        drawing: TextEncoder,
         *,
-        device: torch.device,
-        dtype: torch.dtype,
-        shared: TextEncoder | None = None,
         least_layers: int = DEV_LAYERS,
     ) -> TextEncoderCheck:
-        """The check of a loaded checkpoint.
+        """The check of a loaded checkpoint, beside the encoder that draws.
 
-        shared: the encoder that draws; its tensors are used again, so that only the rest is read.
-        Raises CheckpointInvalid where the encoder cannot answer, DoesNotFit where the memory is
-        too small.
+        drawing: its tensors are used again, where they are and as they are, so that only the rest
+        is read; they stay in memory as long as this check does. Raises CheckpointInvalid where
+        the encoder cannot answer, DoesNotFit where the memory is too small.
         """
-        config = checkpoint.config.text_encoder
-        if config.num_layers < least_layers:
-            raise CheckpointInvalid(
-                f"the text encoder of {checkpoint.name} has {config.num_layers} layers and cannot "
-                f"answer questions; this check needs the {least_layers} of FLUX.2 [dev]",
-                hint="use the other prompt check, which needs no model",
-            )
-        model = load_language_model(checkpoint, device=device, dtype=dtype, shared=shared)
+        words = drawing.model.embed_tokens.weight
+        model = load_language_model(
+            checkpoint,
+            device=words.device,
+            dtype=words.dtype,
+            shared=drawing,
+            least_layers=least_layers,
+        )
         return cls(model, tokenizer.tokenizer)
 
     def check(self, text: str) -> Finding | None:
@@ -86,8 +84,17 @@ class TextEncoderCheck:
         return None
 
     def score(self, text: str, question: str) -> float:
-        """How likely "yes" is, where only "yes" and "no" are allowed."""
-        return self.logits(self.ids(text, question)).softmax(0)[0].item()
+        """How likely "yes" is, where only "yes" and "no" are allowed.
+
+        Raises CheckpointInvalid for an answer that is no number: it must not pass as a no.
+        """
+        likely = self.logits(self.ids(text, question)).softmax(0)[0].item()
+        if math.isnan(likely):
+            raise CheckpointInvalid(
+                "the text encoder answers neither yes nor no: its logits are no numbers",
+                hint=HINT,
+            )
+        return likely
 
     @torch.inference_mode()
     def logits(self, ids: list[int]) -> Tensor:
@@ -124,16 +131,17 @@ def load_language_model(
     device: torch.device,
     dtype: torch.dtype,
     shared: TextEncoder | None = None,
+    least_layers: int = DEV_LAYERS,
 ) -> MistralForCausalLM:
     """Every layer of the text encoder and its word head, ready to run.
 
     FLUX.2 [dev] in bf16: 47.1 GB in all, 12.5 GB of it besides what `shared` holds already.
     Raises CheckpointInvalid, DoesNotFit.
     """
-    folder = checkpoint.folder / "text_encoder"
+    part = find_language_model(checkpoint, least_layers=least_layers)
     with torch.device("meta"):
         model = MistralForCausalLM(_config(checkpoint))
-    stored = _stored(folder, model)
+    stored = _stored(part, model)
     held = {} if shared is None else dict(shared.model.state_dict())
     state = {f"model.{name}": tensor for name, tensor in held.items()}
     missing = {name: tensor for name, tensor in stored.items() if name not in state}
@@ -156,9 +164,9 @@ def _config(checkpoint: Checkpoint) -> MistralConfig:
     return config
 
 
-def _stored(folder: Path, model: MistralForCausalLM) -> dict[str, Stored]:
+def _stored(part: Part, model: MistralForCausalLM) -> dict[str, Stored]:
     """Where each of the model's tensors is; CheckpointInvalid if one is missing or misshapen."""
-    tensors = folder_part(folder, "model").tensors
+    tensors = part.tensors
     prefix = text_prefix(tensors)
     found = {}
     for name, empty in model.state_dict().items():
@@ -167,12 +175,11 @@ def _stored(folder: Path, model: MistralForCausalLM) -> dict[str, Stored]:
             theirs = next((one for one in tensors if one.endswith(name)), name)
         if theirs not in tensors:
             raise CheckpointInvalid(
-                f"{folder} lacks {theirs}, which answering a question needs",
-                hint="pull the whole checkpoint, not only the layers that drawing reads",
+                f"{part.where} lacks {theirs}, which answering a question needs", hint=HINT
             )
         if tensors[theirs].shape != tuple(empty.shape):
             raise CheckpointInvalid(
-                f"{folder}: {theirs} has the shape {tensors[theirs].shape}; "
+                f"{part.where}: {theirs} has the shape {tensors[theirs].shape}; "
                 f"the configuration asks for {tuple(empty.shape)}"
             )
         found[name] = tensors[theirs]
@@ -189,5 +196,5 @@ def _check_room(missing: Mapping[str, Stored], device: torch.device, dtype: torc
         raise DoesNotFit(
             f"asking the text encoder needs {wanted / 1e9:.1f} GB more on {device}, "
             f"where {free / 1e9:.1f} GB are free",
-            hint="use the other prompt check, which needs no model",
+            hint="use the other prompt check, which needs no model: safety_model=terms",
         )

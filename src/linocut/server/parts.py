@@ -161,6 +161,7 @@ def _maker(settings: Settings) -> Callable[[int], Worker]:
             device=f"cuda:{number}" if spread else settings.device,
             dtype=None if settings.dtype == "auto" else settings.dtype,
             threads=settings.threads or None,
+            safety_model=settings.safety_model,
         )
         return ChildProcess(
             f"worker-{number}",

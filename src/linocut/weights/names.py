@@ -181,12 +181,9 @@ TEXT_PREFIXES: Final = (
     "model.language_model.",  # the same as transformers >= 4.52 names its modules
     "model.",  # a Mistral without eyes
 )
-# Parts of the published encoder that conditioning has no use for. They are never read from disk.
-_UNUSED_TEXT: Final = (
-    r"(language_model\.)?lm_head\.weight",
-    r"(model\.)?vision_tower\..+",
-    r"(model\.)?multi_modal_projector\..+",
-)
+# Parts of the published encoder that conditioning has no use for; the eyes are never read at all.
+_HEAD: Final = r"(language_model\.)?lm_head\.weight"
+_EYES: Final = (r"(model\.)?vision_tower\..+", r"(model\.)?multi_modal_projector\..+")
 
 
 def text_prefix(names: Iterable[str]) -> str:
@@ -212,12 +209,24 @@ def text_names(names: Iterable[str], *, depth: int) -> frozenset[str]:
     return frozenset(name for name in every if not _is_unused(name, prefix, depth))
 
 
+def language_names(names: Iterable[str]) -> frozenset[str]:
+    """Those of a published encoder's names that the whole language model needs: all but the eyes.
+
+    That is every layer, the final norm and the word head, and any unknown one.
+    """
+    return frozenset(name for name in names if not _is_any(name, _EYES))
+
+
 def _is_unused(name: str, prefix: str, depth: int) -> bool:
     if name == f"{prefix}norm.weight":
         return True
     if layer := re.match(re.escape(prefix) + r"layers\.(\d+)\.", name):
         return int(layer[1]) >= depth
-    return any(re.fullmatch(pattern, name) for pattern in _UNUSED_TEXT)
+    return _is_any(name, (_HEAD, *_EYES))
+
+
+def _is_any(name: str, patterns: Iterable[str]) -> bool:
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
 @cache

@@ -22,6 +22,7 @@ from linocut.request import ImageRequest, Picture
 from linocut.safety.picture import PictureCheck
 from linocut.safety.policy import Stage, refuse
 from linocut.safety.prompt import check_prompt
+from linocut.safety.text_encoder import TextEncoderCheck
 from linocut.workers import inside
 from linocut.workers.files import finished, preview_file, with_references
 from linocut.workers.options import Options, read
@@ -40,11 +41,15 @@ _NO_MEMORY: Final = "allocate memory"  # how PyTorch says so on a CPU, in a bare
 
 @dataclass(frozen=True, slots=True)
 class Studio:
-    """Everything that drawing takes: the engine, the check of pictures, what runs have taken."""
+    """Everything that drawing takes: the engine, the check of pictures, what runs have taken.
+
+    language_model: the check that reads prompts after the terms have, if there is one.
+    """
 
     engine: Engine
     pictures: PictureCheck
     runs: dict[str, Runs]
+    language_model: TextEncoderCheck | None = None
 
     @property
     def ready(self) -> Ready:
@@ -103,7 +108,10 @@ class Studio:
         raise LinocutError("the run ended without a picture")
 
     def _check_input(self, request: ImageRequest) -> None:
-        if finding := check_prompt(request.prompt):
+        finding = check_prompt(request.prompt)
+        if finding is None and self.language_model is not None:
+            finding = self.language_model.check(request.prompt)
+        if finding:
             refuse(finding, "input")
         for picture in request.references:
             self._check(picture, "input")
@@ -138,7 +146,10 @@ def warmed_up(engine: Engine, mode: str) -> Runs:
 
 
 def open_studio(options: Options) -> Studio:
-    """The studio that the options ask for, warm. Raises what `Engine.open` raises."""
+    """The studio that the options ask for, warm. Raises what `Engine.open` raises.
+
+    One that would check less than it was asked to is not opened.
+    """
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     engine = Engine.open(
@@ -149,8 +160,15 @@ def open_studio(options: Options) -> Studio:
         text_layers=options.text_layers,
     )
     check_prompt(WARM_UP.prompt)
+    language_model = None
+    if options.safety_model == "text_encoder":
+        language_model = TextEncoderCheck.open(
+            engine.checkpoint, engine.tokenizer, engine.text_encoder
+        )
+        language_model.check(WARM_UP.prompt)
     runs = {mode: warmed_up(engine, mode) for mode in engine.placement.modes}
-    return Studio(engine, PictureCheck.open(threads=options.threads or 1), runs)
+    pictures = PictureCheck.open(threads=options.threads or 1)
+    return Studio(engine, pictures, runs, language_model)
 
 
 def main() -> None:

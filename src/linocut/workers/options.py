@@ -7,7 +7,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
+
+from linocut.safety.policy import SafetyModel
 
 REAL: Final = "linocut.workers.child"
 FAKE: Final = "linocut.workers.fake"
@@ -15,7 +17,7 @@ FAKE: Final = "linocut.workers.fake"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Which checkpoint, where, and how; as `Engine.open` takes them.
+    """Which checkpoint, where, and how; as `Engine.open` takes them, and what reads prompts.
 
     threads: how many cores to compute on; None leaves it to PyTorch. They are a part of the mode:
     another number may give other bytes.
@@ -25,6 +27,7 @@ class Options:
     home: Path | None = None
     device: str = "auto"
     dtype: str | None = None
+    safety_model: SafetyModel = "terms"
     threads: int | None = None
     text_layers: tuple[int, ...] | None = None
 
@@ -52,6 +55,7 @@ def reader(description: str) -> ArgumentParser:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype")
+    parser.add_argument("--safety-model", choices=get_args(SafetyModel), default="terms")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--text-layers", type=_numbers)
     return parser
