@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from linocut.images.fetch import FetchPolicy
+from linocut.images.guard import MAX_BYTES
 from linocut.server.settings import Settings, is_loopback
 
 
@@ -64,6 +66,20 @@ def test_an_origin_has_no_path(origin: str) -> None:
     with pytest.raises(ValidationError, match="cors_origins"):
         Settings(cors_origins=(origin,))
     assert Settings(cors_origins=("https://x.example", "http://y.example:81", "*"))
+
+
+@pytest.mark.parametrize("entry", ["nas.lan", ":80", "nas.lan:http", "NAS.lan:80", "nas.lan:"])
+def test_a_host_that_may_be_reached_is_named_with_its_port(entry: str) -> None:
+    with pytest.raises(ValidationError, match="host:port"):
+        Settings(fetch_allow=(entry,))
+    for allowed in ("nas.lan:8080", "[::1]:80"):
+        assert FetchPolicy(allowed_hosts=frozenset(Settings(fetch_allow=(allowed,)).fetch_allow))
+
+
+def test_no_picture_may_be_larger_than_what_is_decoded() -> None:
+    assert Settings(max_upload=MAX_BYTES).max_upload == MAX_BYTES
+    with pytest.raises(ValidationError, match="max_upload"):
+        Settings(max_upload=MAX_BYTES + 1)
 
 
 @pytest.mark.parametrize(

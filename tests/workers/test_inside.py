@@ -77,6 +77,17 @@ def test_what_a_library_prints_is_no_frame(
     assert said[-2:] == [Step(3, 3, 0.1, 0.2), Stopped(i=77, seconds=0.0)]
 
 
+def test_a_worker_that_is_told_to_stop_by_others_finishes_what_it_draws(
+    workers: SimpleNamespace, pipes: subprocess.Popen[bytes]
+) -> None:
+    pipes.terminate()
+    out = send(pipes, write_frame(workers.job()))
+    said = [read_frame(out)]
+    while isinstance(said[-1], Step):
+        said.append(read_frame(out))
+    assert said[-1] == Stopped(i=77, seconds=0.0)
+
+
 def test_our_own_errors_end_the_job_and_not_the_process(
     workers: SimpleNamespace, pipes: subprocess.Popen[bytes]
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 MAX_HOST: Final = 253
 _HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
+_HOST_AND_PORT: Final = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\]):[0-9]{1,5}", re.ASCII)
 
 _GLOBAL_IPV6: Final = ipaddress.IPv6Network("2000::/3")
 _RESERVED_IPV6: Final = tuple(
@@ -72,6 +73,11 @@ def is_host(host: str) -> bool:
         plain = len(host) <= MAX_HOST and _HOST.fullmatch(host) is not None
         return plain and _NUMBER.fullmatch(last) is None
     return "%" not in host
+
+
+def is_host_and_port(text: str) -> bool:
+    """Whether it is written as nas.lan:8080 or [fd00::1]:443, in lower case."""
+    return _HOST_AND_PORT.fullmatch(text) is not None
 
 
 def _is_public_ipv6(address: ipaddress.IPv6Address) -> bool:

@@ -24,14 +24,13 @@ from typing import Final, cast
 import httpx2
 
 from linocut.errors import InvalidPicture
-from linocut.images.addresses import is_host, is_public
+from linocut.images.addresses import is_host, is_host_and_port, is_public
 
 MAX_BYTES: Final = 20 * 1024 * 1024
 MAX_REDIRECTS: Final = 3
 MAX_ADDRESSES: Final = 3  # of those a name has; all are checked, this many are tried
 MAX_URL: Final = 8192
 _PORTS: Final = {"http": 80, "https": 443}
-_ALLOWED: Final = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\]):[0-9]{1,5}", re.ASCII)
 _DATA_URI: Final = re.compile(r"data:image/(?:png|jpe?g|webp);base64,", re.ASCII | re.IGNORECASE)
 _ESCAPED: Final = {"%2B": "+", "%2b": "+", "%2F": "/", "%2f": "/", "%3D": "=", "%3d": "="}
 _HINT: Final = "use an address that anyone can open, upload the picture, or send it as a data URI"
@@ -64,7 +63,7 @@ class FetchPolicy:
 
     def __post_init__(self) -> None:
         for entry in self.allowed_hosts:
-            if _ALLOWED.fullmatch(entry) is None:
+            if not is_host_and_port(entry):
                 raise ValueError(f"allowed_hosts has {entry!r}: write it as host:port")
         if self.max_bytes < 1 or self.seconds <= 0:
             raise ValueError("max_bytes and seconds must be above 0")

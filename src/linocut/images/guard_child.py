@@ -42,6 +42,8 @@ def main(memory: int, seconds: float) -> None:
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         return
+    for meant_for_the_parent in (signal.SIGINT, signal.SIGTERM):  # which still needs this process
+        signal.signal(meant_for_the_parent, signal.SIG_IGN)
     source, target = sys.stdin.buffer, sys.stdout.buffer
     normalise(_SMALLEST, "a first picture")  # whatever is loaded late is loaded now
     _confine(memory)

@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from linocut.images.addresses import is_host_and_port
 from linocut.safety.policy import SafetyModel
 
 MB: Final = 1_000_000
+MOST_UPLOAD: Final = 20 * 1024 * 1024  # what the decoder takes
 DAY: Final = 86_400
 CHECKPOINT: Final = "linocut-mini"
 
@@ -87,8 +89,15 @@ class Settings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16"] = _set(
         "auto", "precision of the weights; auto is float32 on a CPU and bfloat16 on a GPU"
     )
-    threads: int = _set(0, "threads that a worker computes with; 0 leaves it alone", ge=0, le=1024)
-    workers: int = _set(1, "worker processes; each loads the checkpoint", ge=1, le=64)
+    threads: int = _set(
+        0, "threads that a worker computes with; 0 lets PyTorch decide", ge=0, le=1024
+    )
+    workers: int = _set(
+        1,
+        "worker processes; each loads the checkpoint, and with device=cuda worker n takes GPU n",
+        ge=1,
+        le=64,
+    )
     worker: str = _set(
         "engine",
         "engine; for tests and load trials fake, which draws stripes without a model, and its "
@@ -97,9 +106,9 @@ class Settings(BaseModel):
     )
 
     # Who may do what
-    auth: bool = _set(True, "off: everybody who reaches the server is its admin; loopback only")
+    auth: bool = _set(True, "false: whoever reaches the server is its admin; loopback only")
     key_rate: int = _set(
-        180, "requests a minute of a key without a rate of its own; 0 is no limit", ge=0
+        180, "pictures and uploads a minute of a key without a rate of its own; 0 is no limit", ge=0
     )
     key_share: int = _set(
         50, "places in the queue of a key without a share of its own; 0 is no limit", ge=0
@@ -112,8 +121,8 @@ class Settings(BaseModel):
     )
     safety: Literal["on", "per-key", "off"] = _set(
         "per-key",
-        "on: every request is checked; per-key: disable_safety_checker counts for keys that may; "
-        "off: for every key",
+        "on: every request is checked; per-key: keys made with --allow-unsafe may send "
+        "disable_safety_checker; off: every key may",
     )
     safety_model: SafetyModel = _set(
         "terms",
@@ -122,7 +131,9 @@ class Settings(BaseModel):
     )
     fetch: bool = _set(True, "whether pictures are fetched from addresses that callers give")
     fetch_allow: Words = _set(
-        (), "hosts that pictures and webhooks may reach though they are not public, as nas.lan:8080"
+        (),
+        "host:port entries that pictures and webhooks may reach though the address is not public "
+        "or the port is not 80 or 443, as nas.lan:8080",
     )
 
     # How much, how long
@@ -130,7 +141,10 @@ class Settings(BaseModel):
     sync_wait: Seconds = _set(600.0, "seconds that a blocking call waits before it answers 202")
     max_body: int = _set(64 * MB, "bytes that a request's body may have", ge=1024)
     max_upload: int = _set(
-        20 * MB, "bytes that one picture may have: uploaded, fetched or in a data URI", ge=1024
+        20 * MB,
+        "bytes that one picture may have: uploaded, fetched or in a data URI; at most 20 MiB",
+        ge=1024,
+        le=MOST_UPLOAD,
     )
     link_seconds: Seconds = _set(
         DAY, "seconds that a link to a picture works; at most 7 days", le=7 * DAY
@@ -145,7 +159,9 @@ class Settings(BaseModel):
     embed_prompt: bool = _set(True, "false leaves the prompt out of the pictures' files")
 
     # Keeping at it
-    max_attempts: int = _set(3, "runs of a request whose worker dies before it fails", ge=1, le=20)
+    max_attempts: int = _set(
+        3, "how often a request is begun before it fails, if its worker dies each time", ge=1, le=20
+    )
     hang_seconds: Seconds = _set(120.0, "a worker that says nothing for so many seconds is ended")
     start_seconds: Seconds = _set(
         1800.0, "a worker that is not ready after so many seconds is ended"
@@ -177,7 +193,9 @@ class Settings(BaseModel):
     log_format: Literal["auto", "json", "console"] = _set(
         "auto", "auto is console on a terminal and json elsewhere"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = _set("info", "the least that is told")
+    log_level: Literal["debug", "info", "warning", "error"] = _set(
+        "info", "the lowest level that is logged"
+    )
     metrics: bool = _set(True, "whether /metrics answers: to admin keys and the metrics_token")
     metrics_token: SecretStr = _set(
         SecretStr(""), "a bearer token that may read /metrics, and nothing else"
@@ -209,6 +227,8 @@ class Settings(BaseModel):
         _check_url(self.public_url)
         for origin in self.cors_origins:
             _check_origin(origin)
+        for entry in self.fetch_allow:
+            _check_entry(entry)
         return self
 
     @property
@@ -240,6 +260,11 @@ def _check_url(url: str) -> None:
     plain = not (parts.query or parts.fragment or parts.username)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
         raise ValueError(f"public_url={url!r}: use an address as https://pictures.example.org")
+
+
+def _check_entry(entry: str) -> None:
+    if not is_host_and_port(entry):
+        raise ValueError(f"fetch_allow={entry!r}: use host:port in lower case, as nas.lan:8080")
 
 
 def _check_origin(origin: str) -> None:

@@ -68,9 +68,12 @@ class Link:
 def open_link() -> Link:
     """The pipes that this process was started with; it dies with whoever holds the other ends.
 
-    What a library prints or reads goes elsewhere: to standard error, and from nowhere.
+    What a library prints or reads goes elsewhere: to standard error, and from nowhere. A service
+    manager that says SIGTERM to every process of the service means the server: it decides when
+    its workers end, and lets them finish what they draw.
     """
     faulthandler.enable()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     reader, writer = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
