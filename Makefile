@@ -44,6 +44,7 @@ test: .venv/.dev ## Run every test [ARGS=...]
 	$(BIN)/python -m pytest $(ARGS)
 
 storm: .venv/.dev ## Prove the service's promises at full size and write docs/reliability.md
+	rm -f build/storm.json
 	$(BIN)/python -m pytest -q tests/storm --storm=full $(ARGS)
 
 check: .venv/.dev ## Format, lint, types, import order, house rules

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-PAGE: Final = Path(__file__).parents[3] / "docs" / "reliability.md"
+ROOT: Final = Path(__file__).parents[3]
+PAGE: Final = ROOT / "docs" / "reliability.md"
+KEPT: Final = ROOT / "build" / "storm.json"
 PROMISES: Final = {
     "P1": "an acknowledged request is never lost",
     "P2": "each record ends once, with one result",
@@ -87,6 +90,11 @@ def page(figures: Figures, column: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(figures: Figures, column: str) -> None:
-    """The page is on the disk."""
-    PAGE.write_text(page(figures, column), encoding="utf-8")
+def write(figures: Figures, column: str, kept: Path = KEPT) -> None:
+    """The page is on the disk; a storm may come in parts, whose figures add up in `kept`."""
+    rows = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
+    all_figures = {(promise, where): text for promise, where, text in rows} | figures
+    kept.parent.mkdir(exist_ok=True)
+    rows = [[promise, where, text] for (promise, where), text in all_figures.items()]
+    kept.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    PAGE.write_text(page(all_figures, column), encoding="utf-8")
