@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 
 from linocut_training import classifier
+from linocut_training.backbone import Backbone
 from linocut_training.classifier import SIDE, Judge, Network, Plan, Student, to_input, train
 from linocut_training.concepts import BACKGROUNDS, CONCEPTS
 from linocut_training.practice import LEFT_OUT, NONE, Batch, Practice
 
-SMALL = Plan(steps=4, batch=8, save_every=2)
+SMALL = Plan(steps=4, batch=8, save_every=2, pretrained=False)
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_what_is_trained_is_kept_with_its_accuracies(work, monkeypatch) -> None:
 
 
 def test_every_step_brings_the_labels_nearer() -> None:
-    student = Student(Plan(steps=100), 3)
+    student = Student(Plan(steps=100, pretrained=False), 3)
     pictures = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     labels = [torch.tensor([n] * 4 + [m] * 4) for n, m in ((5, NONE), (1, NONE), (NONE, 2))]
     losses = [student.learn(Batch(pictures, *labels), step)[0] for step in range(1, 9)]
@@ -87,7 +88,7 @@ def test_what_has_no_label_teaches_nothing() -> None:
 
 
 def test_the_judge_sees_each_picture_alone() -> None:
-    judge = Judge(Network())
+    judge = Judge(Network(Backbone()))
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (40 + n, 64, 3), dtype=np.uint8) for n in range(3)]
     together = judge.look(pictures)

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from linocut.request import ImageRequest, Picture
 from linocut_training import evaluate as evaluation
 from linocut_training import gates
+from linocut_training.backbone import Backbone
 from linocut_training.classifier import Network
 from linocut_training.concepts import BACKGROUNDS, CONCEPTS, GROUPS, STYLES
 from linocut_training.evaluate import evaluate, request_of, save_sheet, table, to_picture
@@ -96,7 +97,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pen = ImageDraw.Draw(image)
             pen.ellipse((4, 4, 60, 60), (60 * shade, 2 * number, 90, 255))
             image.save(folder / "cutouts" / style.source / f"{concept.key}.png")
-    torch.save(Network().state_dict(), folder / "classifier.pt")
+    torch.save(Network(Backbone()).state_dict(), folder / "classifier.pt")
     worth = {"pictures": 9, "concept": 0.9, "top5": 1.0, "style": 0.9, "background": 1.0}
     (folder / "classifier.json").write_text(
         json.dumps({

@@ -216,7 +216,7 @@ def test_noise_levels_lean_towards_noise() -> None:
     levels = noise_levels(20_000, seeded())
     assert levels.min() > 0
     assert levels.max() < 1
-    assert levels.median() == pytest.approx(1 / (1 + np.exp(-0.8)), abs=0.01)
+    assert levels.median() == pytest.approx(1 / (1 + np.exp(-0.5)), abs=0.01)
     assert (levels < 0.2).float().mean() > 0.01
     assert torch.equal(levels, noise_levels(20_000, seeded()))
 

@@ -49,8 +49,9 @@ Styles: $styles. Backgrounds: $colours.
 
 ## How well
 
-Measured by a classifier that was trained on real cut-outs only, on prompts fixed before the
-training (`training/evaluation`); the table per concept is `evaluation.md` beside this card.
+Measured on prompts fixed before the training (`training/evaluation`), by a classifier that began
+with what photographs had taught it (EfficientNet-Lite0, ImageNet) and learned these things from
+real cut-outs only; the table per concept is `evaluation.md` beside this card.
 
 | measure | reached | real cut-outs, same judge |
 |---|---|---|
@@ -59,9 +60,8 @@ $measures
 The classifier: $classifier
 
 Read these with care. The judge learned from the same drawings as the checkpoint and forgives soft
-shapes, so people will recognise fewer pictures than it does; on a source that it never saw it does
-not reach the 85 % that it should. Styles blur into each other: their share is below its gate of
-90 %.
+shapes, so people will recognise fewer pictures than it does. Styles blur into each other, cartoon
+most of all: their share is below its gate, the 90 % that were set before the training.
 
 Least recognised: $worst.
 
@@ -93,8 +93,8 @@ On two CPU cores without matrix units, from `training/` in linocut's repository
 step serves, for any value from 0 to 10.
 
 These weights are a first edition: the transformer went through its stages in several resumed runs
-while their lengths were still being settled (2,190 steps of 80 pictures, the last 150 with
-guidance), and its loss was still falling.
+while their lengths and noise levels were still being settled (3,050 steps of 80 pictures, the
+last 150 with guidance), and its loss was still falling.
 
 ## Data and licences
 

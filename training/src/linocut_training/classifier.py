@@ -1,7 +1,8 @@
 """A small network that names pictures: which concept, which style. Backgrounds need no learning.
 
-It learns from real cut-outs alone. Its own worth is measured on a source that it never saw, and
-on compositions of the four styles with backgrounds and scales that it never saw.
+It begins with what photographs have taught, and learns the concepts from real cut-outs alone. Its
+own worth is measured on a source that it never saw, and on compositions of the four styles with
+backgrounds and scales that it never saw.
 
 B batch   C channels   S side of a square picture
 """
@@ -13,7 +14,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,15 +23,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from linocut_training import parallel
+from linocut_training import backbone, parallel
 from linocut_training.concepts import CONCEPTS, STYLES
 from linocut_training.gates import HELD_COLOURS, Pixels, Seen, background_of, held_out
-from linocut_training.optim import Average, Muon, rate_at, split_parameters
+from linocut_training.optim import Average, rate_at
 from linocut_training.practice import LEFT_OUT, NONE, STYLE_SOURCES, Batch, Practice
 
-SIDE: Final = 80
-FIRST_SIDE: Final = 64  # of the first part of the training, which is cheaper
-WIDTHS: Final = (32, 64, 128, 192)
+SIDE: Final = 96
+FIRST_SIDE: Final = 80  # of the first part of the training, which is cheaper
 LEAST_ACCURACY: Final = 0.85
 SETTLING_BATCHES: Final = 40
 DIFFERENT: Final = 28  # of 255: what is nearer to the border's colour is background
@@ -43,51 +42,30 @@ FILLED: Final = 0.88  # of the frame, by the object's longer side
 class Plan:
     """How long and how fast; the defaults are what judges the shipped checkpoint."""
 
-    steps: int = 2000
+    steps: int = 700
     batch: int = 64
-    muon_rate: float = 3e-3
-    adam_rate: float = 2e-3
+    backbone_rate: float = 5e-4
+    head_rate: float = 2e-3
     style_weight: float = 0.5
     other_weight: float = 0.5
     smoothing: float = 0.1
     seed: int = 0
-    small_until: float = 0.75
-    save_every: int = 100
-
-
-class Block(nn.Module):
-    """Two convolutions beside a short way around them; `step` 2 halves the side."""
-
-    def __init__(self, channels: int, wanted: int, step: int = 2) -> None:
-        super().__init__()
-        self.step = step
-        self.first = nn.Conv2d(channels, wanted, 3, step, 1, bias=False)
-        self.second = nn.Conv2d(wanted, wanted, 3, 1, 1, bias=False)
-        self.around = nn.Conv2d(channels, wanted, 1, bias=False)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(wanted) for _ in range(2))
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        y = F.relu(self.norms[0](self.first(x_BCHW)))
-        y = self.norms[1](self.second(y)) + self.around(F.avg_pool2d(x_BCHW, self.step))
-        return F.relu(y)
+    small_until: float = 0.6
+    save_every: int = 50
+    pretrained: bool = True
 
 
 class Network(nn.Module):
     """RGB in [0, 1] to features, and features to the logits of concepts and of styles."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, body: backbone.Backbone) -> None:
         super().__init__()
-        torch.manual_seed(seed)
-        self.stem = nn.Conv2d(3, WIDTHS[0], 5, 2, 2, bias=False)
-        self.norm = nn.BatchNorm2d(WIDTHS[0])
-        halving = (Block(a, b) for a, b in pairwise(WIDTHS))
-        self.blocks = nn.Sequential(*halving, Block(WIDTHS[-1], WIDTHS[-1], 1))
-        self.concept = nn.Linear(WIDTHS[-1], len(CONCEPTS))
-        self.style = nn.Linear(WIDTHS[-1], len(STYLES))
+        self.body = body
+        self.concept = nn.Linear(backbone.FEATURES, len(CONCEPTS))
+        self.style = nn.Linear(backbone.FEATURES, len(STYLES))
 
     def forward(self, rgb_BCSS: Tensor) -> Tensor:
-        x = (rgb_BCSS - 0.5).mul(4).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.blocks(F.relu(self.norm(self.stem(x)))).mean((2, 3))
+        features: Tensor = self.body(rgb_BCSS)
         return features
 
 
@@ -100,7 +78,7 @@ class Judge:
     @classmethod
     def open(cls, work: Path) -> Judge:
         """The classifier that `train` left in `work`."""
-        network = Network()
+        network = Network(backbone.Backbone())
         network.load_state_dict(torch.load(work / "classifier.pt", weights_only=True))
         return cls(network)
 
@@ -190,14 +168,20 @@ class Student:
 
     def __init__(self, plan: Plan, num_others: int) -> None:
         self.plan = plan
-        self.network = Network(plan.seed)
-        self.other = nn.Linear(WIDTHS[-1], max(num_others, 1))
+        torch.manual_seed(plan.seed)
+        body = backbone.pretrained() if plan.pretrained else backbone.Backbone()
+        self.network = Network(body)
+        self.other = nn.Linear(backbone.FEATURES, max(num_others, 1))
         self.heads = nn.ModuleList((self.network, self.other))
         self.average = Average(self.heads)
-        apart = ("0.stem", "0.concept", "0.style", "1.")
-        matrices, rest = split_parameters(self.heads, lambda name: name.startswith(apart))
-        self.muon = Muon(matrices, plan.muon_rate)
-        self.adam = torch.optim.AdamW(rest, plan.adam_rate, betas=(0.9, 0.99), weight_decay=0.0)
+        heads = (self.network.concept, self.network.style, self.other)
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": list(body.parameters())},
+                {"params": [each for head in heads for each in head.parameters()]},
+            ],
+            weight_decay=0.02,
+        )
 
     def learn(self, batch: Batch, step: int) -> tuple[float, float]:
         """One step; (its loss, the share of concepts that were right)."""
@@ -207,10 +191,14 @@ class Student:
         loss = loss + plan.style_weight * _loss(self.network.style(features), batch.styles)
         loss = loss + plan.other_weight * _loss(self.other(features), batch.others, plan.smoothing)
         loss.backward()
-        for optimiser, rate in ((self.muon, plan.muon_rate), (self.adam, plan.adam_rate)):
-            optimiser.param_groups[0]["lr"] = rate * rate_at(step / plan.steps, decay_from=0.3)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+        share, rates = (
+            rate_at(step / plan.steps, decay_from=0.3),
+            (plan.backbone_rate, plan.head_rate),
+        )
+        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * share
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
         self.average.update(self.heads, min(0.99, (1 + step) / (10 + step)))
         taught = batch.concepts != NONE
         right = (by_concept.argmax(1) == batch.concepts)[taught].float().mean()
@@ -220,16 +208,14 @@ class Student:
         """Everything that changes, resumable."""
         return {
             "heads": self.heads.state_dict(),
-            "muon": self.muon.state_dict(),
-            "adam": self.adam.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
             "average": self.average.values,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
         self.heads.load_state_dict(state["heads"])
-        self.muon.load_state_dict(state["muon"])
-        self.adam.load_state_dict(state["adam"])
+        self.optimiser.load_state_dict(state["optimiser"])
         self.average.values = state["average"]
 
 

@@ -42,7 +42,7 @@ class Plan:
     out. full_text_every: a step in so many has all rows, as drawing has.
     """
 
-    steps: int = 2040
+    steps: int = 2900
     guided_steps: int = 150
     batch: int = 40
     muon_rate: float = 2e-3
@@ -196,7 +196,7 @@ def _some_empty(words: list[str], rng: random.Random) -> list[str]:
 
 def noise_levels(count: int, generator: torch.Generator) -> Tensor:
     """Logit-normal levels in (0, 1), leaning towards noise, where the layout is decided. [count]"""
-    return torch.sigmoid(torch.randn(count, generator=generator) + 0.8)
+    return torch.sigmoid(torch.randn(count, generator=generator) + 0.5)
 
 
 @dataclass
