@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from linocut.images.addresses import is_host_and_port
+from linocut.jobs.folder import DataFolder
 from linocut.safety.policy import SafetyModel
 
 MB: Final = 1_000_000
@@ -235,7 +236,7 @@ class Settings(BaseModel):
     def database(self) -> str:
         """The database's address: the one that is set, else the file in the data folder."""
         named = self.database_url.get_secret_value()
-        return named or f"sqlite:///{self.data_folder / 'linocut.db'}"
+        return named or f"sqlite:///{DataFolder(self.data_folder).database}"
 
     @property
     def data_folder(self) -> Path:
