@@ -155,7 +155,10 @@ class Settings(BaseModel):
         ge=0, allow_inf_nan=False,
     )  # fmt: skip
     retention_bytes: int = _set(
-        0, "the oldest are deleted while pictures take more bytes than this; 0 never", ge=0
+        0,
+        "the oldest finished records are deleted while the files of records take more bytes than "
+        "this; 0 never",
+        ge=0,
     )
     embed_prompt: bool = _set(True, "false leaves the prompt out of the pictures' files")
 
