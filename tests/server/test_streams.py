@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from types import ModuleType
 
+from linocut.errors import ContentRefused, to_stored
 from linocut.jobs.record import Record
 from linocut.server.context import Service
 from linocut.server.streams import frame, story
@@ -73,7 +74,7 @@ def test_previews_are_for_who_watches_and_not_told_again(tmp_path: Path, desk: M
         async with asyncio.timeout(20):
             while b'"step":3' not in seen:
                 seen += await anext(live)
-            refused = {"code": "content_moderated", "message": "no", "stage": "output"}
+            refused = to_stored(ContentRefused("no", stage="output", category="x"))
             await service.store.fail(record.id, claimed.fence, refused, 0.0)
             seen += b"".join([line async for line in live])
         return seen, await read(service, record)
