@@ -52,6 +52,25 @@ def test_elsewhere_it_goes_into_a_file(tmp_path: Path, capsys: pytest.CaptureFix
     assert f"API-KEY: {key.text}" in words
 
 
+@pytest.mark.parametrize("is_link", [False, True], ids=["an old file", "a link"])
+def test_the_keys_file_is_made_anew_for_its_owner_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], is_link: bool
+) -> None:
+    path, target = tmp_path / KEY_FILE, tmp_path / "elsewhere"
+    target.write_text("as it was")
+    if is_link:
+        path.symlink_to(target)
+    else:
+        path.write_text("old")
+        path.chmod(0o644)
+    key = new_key()
+    greeting(capsys, Settings(data_dir=tmp_path), Listening(URL, key))
+    assert not path.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text(encoding="ascii") == f"{key.text}\n"
+    assert target.read_text() == "as it was"
+
+
 def test_a_folder_with_a_space_is_pasted_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from linocut.errors import Conflict, InvalidRequest, NotFound
+from linocut.errors import Conflict, InvalidRequest, NotFound, OutputError
 from linocut.jobs.backup import backup, restore
 from linocut.jobs.folder import DataFolder, open_folder
 from linocut.jobs.store import Store
@@ -104,12 +104,26 @@ def test_a_copy_of_a_running_server_is_whole(tmp_path: Path, jobs: Any) -> None:
     assert restore(tmp_path / "copy", tmp_path / "back").missing == ()
 
 
-def test_pictures_that_are_not_there_are_named(lived_in: DataFolder, tmp_path: Path) -> None:
+def test_pictures_that_are_not_there_or_not_whole_are_named(
+    lived_in: DataFolder, tmp_path: Path
+) -> None:
     (lived_in.pictures / "images/a.webp").unlink()
     (lived_in.pictures / "images/b.webp").write_bytes(b"cut")
     made = backup(lived_in.path, tmp_path / "copy")
     assert (made.records, made.files) == (2, 0)
-    assert made.missing == ("images/a.webp", "images/b.webp")
+    assert (made.missing, made.damaged) == (("images/a.webp",), ("images/b.webp",))
+
+
+@pytest.mark.parametrize("name", ["copy", "copy.tar.gz"])
+def test_a_picture_of_the_same_size_but_other_bytes_is_damaged(
+    lived_in: DataFolder, tmp_path: Path, name: str
+) -> None:
+    path = lived_in.pictures / "images/b.webp"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    made = backup(lived_in.path, tmp_path / name)
+    back = restore(tmp_path / name, tmp_path / "back")
+    for found in (made, back):
+        assert (found.files, found.missing, found.damaged) == (1, (), ("images/b.webp",))
 
 
 def test_a_link_among_the_pictures_is_not_followed(lived_in: DataFolder, tmp_path: Path) -> None:
@@ -158,16 +172,49 @@ def _no_tar(copy: Path) -> None:
     copy.write_bytes(b"something else")
 
 
-@pytest.mark.parametrize("damage", [_cut_tar, _no_tar])
+def _flipped(copy: Path) -> None:
+    data = bytearray(copy.read_bytes())
+    for at in range(len(data) // 2, len(data) // 2 + 64):
+        data[at] ^= 0xFF
+    copy.write_bytes(data)
+
+
+def _other_checksum(copy: Path) -> None:
+    data = bytearray(copy.read_bytes())
+    data[-8] ^= 0xFF  # gzip ends with a checksum and a size, four bytes each
+    copy.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("copy.tar", _cut_tar),
+        ("copy.tar", _no_tar),
+        ("copy.tar.gz", _cut_tar),
+        ("copy.tar.gz", _flipped),
+        ("copy.tar.gz", _other_checksum),
+    ],
+)
 def test_a_damaged_tar_is_refused_and_leaves_nothing_behind(
-    lived_in: DataFolder, tmp_path: Path, damage: Callable[[Path], None]
+    lived_in: DataFolder, tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
-    copy = tmp_path / "copy.tar"
+    copy = tmp_path / name
     backup(lived_in.path, copy)
     damage(copy)
     with pytest.raises(InvalidRequest):
         restore(copy, tmp_path / "back")
     assert list((tmp_path / "back").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_words(
+    lived_in: DataFolder, tmp_path: Path
+) -> None:
+    backup(lived_in.path, tmp_path / "copy")
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match="could not be restored"):
+            restore(tmp_path / "copy", place)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_damaged_database_is_refused(lived_in: DataFolder, tmp_path: Path) -> None:

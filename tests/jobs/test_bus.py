@@ -48,8 +48,17 @@ def test_what_happens_between_reading_and_waiting_is_not_missed() -> None:
 def test_all_who_wait_are_woken() -> None:
     async def story() -> None:
         bus = Bus()
-        waiting = [asyncio.create_task(bus.wait("a", 30)) for _ in range(5)]
-        working = [asyncio.create_task(bus.wait_work(30)) for _ in range(5)]
+
+        async def waits() -> bool:
+            with bus.listen("a") as ear:
+                return await ear.wait(30)
+
+        async def works() -> bool:
+            with bus.listen_work() as ear:
+                return await ear.wait(30)
+
+        waiting = [asyncio.create_task(waits()) for _ in range(5)]
+        working = [asyncio.create_task(works()) for _ in range(5)]
         await asyncio.sleep(0)
         bus.notify("a")
         bus.notify_work()
@@ -63,8 +72,8 @@ def test_waiting_ends_without_news() -> None:
     async def story() -> None:
         bus = Bus()
         bus.notify("a")
-        assert not await bus.wait("a", 0.01)
-        assert not await bus.wait_work(0)
+        with bus.listen("a") as ear:
+            assert not await ear.wait(0)
         with bus.listen_work() as ear:
             assert not await ear.wait(0.01)
             bus.notify_work()
@@ -77,7 +86,12 @@ def test_waiting_ends_without_news() -> None:
 def test_a_listener_that_is_canceled_is_forgotten() -> None:
     async def story() -> None:
         bus = Bus()
-        task = asyncio.create_task(bus.wait("a", 30))
+
+        async def waits() -> None:
+            with bus.listen("a") as ear:
+                await ear.wait(30)
+
+        task = asyncio.create_task(waits())
         await asyncio.sleep(0)
         assert bus._ears
         task.cancel()

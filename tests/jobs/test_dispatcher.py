@@ -272,6 +272,33 @@ def test_a_canceled_child_process_stops_and_draws_the_next_one(studio: Open, han
     asyncio.run(story())
 
 
+def test_a_canceled_run_pays_though_its_worker_was_lost(studio: Open, hands: Any) -> None:
+    hand = hands.Hand(is_mute=True)
+
+    async def story() -> None:
+        async with studio(hand, hears=False, timing=Timing(poll=0.05, heartbeat=1e6)) as s:
+            id = await s.ask()
+            await hand.waits.wait()
+            await s.store.cancel("ann", id)
+            await s.store.delete("ann", id)
+            assert await s.store.used_seconds("ann-key") == 0
+            hand.go.set()
+            await s.idle()
+            assert 0 < await s.store.used_seconds("ann-key") < 60
+
+    asyncio.run(story())
+
+
+def test_a_lost_run_that_goes_back_pays_nothing(studio: Open, hands: Any) -> None:
+    async def story() -> None:
+        async with studio(hands.quick_hand(is_mute=True)) as s:
+            await s.ended(await s.ask())
+            await s.idle()
+            assert await s.store.used_seconds("ann-key") == 0
+
+    asyncio.run(story())
+
+
 def test_a_cancel_before_the_worker_can_hear_it_is_told_again(studio: Open, hands: Any) -> None:
     hand = hands.quick_hand()
     hand.may_begin.clear()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from linocut.errors import ContentRefused, StorageUnavailable
+from linocut.errors import ContentRefused, StorageUnavailable, Unavailable
 from linocut.jobs.dispatcher import Timing
 from linocut.jobs.record import State
 
@@ -143,6 +143,39 @@ def test_a_lost_workers_record_goes_back_when_the_database_is_there_again(
             fault = jobs.fault(s.store, "release", 2)
             record = await s.ended(await s.ask())
             assert (record.attempt, fault.left) == (3, 0)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("method", ["fail", "release"])
+def test_an_end_that_cannot_be_written_of_a_run_that_nobody_wants_stops_nobody(
+    studio: Open, hands: Any, method: str
+) -> None:
+    refusal = ContentRefused("no", stage="output", category="x") if method == "fail" else None
+    hand = hands.quick_hand(refusal=refusal, is_mute=refusal is None)
+
+    async def story() -> None:
+        async with studio(hand, timing=Timing(poll=0.05, storage_patience=0.0)) as s:
+            asked = []
+
+            async def away(*said: Any, **named: Any) -> None:
+                asked.append(said)
+                for run in s.dispatcher._runs:  # as if a cancel was heard in this moment
+                    run.wanted = False
+                raise Unavailable("it is away", retry_after=1)
+
+            whole = getattr(s.store, method)
+            setattr(s.store, method, away)
+            await s.ask()
+
+            async def is_over() -> bool:
+                return bool(asked) and not s.dispatcher._runs
+
+            await hands.until(is_over)
+            setattr(s.store, method, whole)
+            assert not s.running.done()
+            hand.refusal, hand.is_mute = None, False
+            assert (await s.ended(await s.ask())).state is State.SUCCESS
 
     asyncio.run(story())
 

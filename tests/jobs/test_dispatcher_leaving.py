@@ -108,8 +108,8 @@ def test_a_picture_that_is_being_recorded_is_kept_by_who_leaves(studio: Open, ha
         async with studio(hands.quick_hand()) as s:
             succeed, done = s.store.succeed, asyncio.Event()
 
-            async def slow(*said: Any) -> bool:
-                answer = await succeed(*said)
+            async def slow(*said: Any, **named: Any) -> bool:
+                answer = await succeed(*said, **named)
                 done.set()
                 await asyncio.Event().wait()
                 return answer

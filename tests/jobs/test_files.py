@@ -65,15 +65,19 @@ def test_known_keys_are_found_among_very_many(run: Any, jobs: Any) -> None:
     run(story)
 
 
-def test_a_file_of_no_record_expires_when_nobody_used_it_for_long(run: Any, jobs: Any) -> None:
+def test_a_file_of_no_record_expires_with_its_kind_when_nobody_used_it_for_long(
+    run: Any, jobs: Any
+) -> None:
     async def story(store: Store) -> None:
         await store.add_file(jobs.file("old", kind="upload"))
-        await store.add_file(jobs.file("owned", record_id="some"))
+        await store.add_file(jobs.file("owned", kind="upload", record_id="some"))
+        await store.add_file(jobs.file("fetched", kind="reference"))
         table = schema.files
         await jobs.change(store, update(table).values(used_at=table.c.used_at - 7_200_000))
         await store.add_file(jobs.file("new", kind="upload"))
-        assert [file.key for file in await store.expired_files(3600)] == ["old"]
-        assert [file.key for file in await store.expired_files(-60)] == ["old", "new"]
-        assert [file.key for file in await store.expired_files(-60, 1)] == ["old"]
+        assert [file.key for file in await store.expired_files("upload", 3600)] == ["old"]
+        assert [file.key for file in await store.expired_files("reference", 3600)] == ["fetched"]
+        assert [file.key for file in await store.expired_files("upload", -60)] == ["old", "new"]
+        assert [file.key for file in await store.expired_files("upload", -60, 1)] == ["old"]
 
     run(story)

@@ -194,6 +194,18 @@ def test_retention_by_size_takes_the_oldest_until_the_rest_has_room(
     run(story)
 
 
+def test_uploads_and_fetched_pictures_make_nobodys_records_go(run: Any, jobs: Any) -> None:
+    async def story(store: Store) -> None:
+        (id,) = await finished(store, jobs, 100)
+        await store.add_file(jobs.file("large", kind="upload", tenant="bob", size=10**9))
+        await store.add_file(jobs.file("fetched", kind="reference", tenant="bob", size=10**9))
+        assert await store.expired_records(older_than=None, total_bytes=100) == []
+        expired = await store.expired_records(older_than=None, total_bytes=99)
+        assert [one.id for one in expired] == [id]
+
+    run(story)
+
+
 def test_a_story_can_be_read_on_from_any_event(run: Any, jobs: Any) -> None:
     async def story(store: Store) -> None:
         (id,) = await submitted(store, jobs, "a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -122,3 +123,30 @@ def test_a_file_is_copied_with_its_rows_before_its_tables_change(tmp_path: Path)
     with closing(sqlite3.connect(copy)) as connection:
         rows = connection.execute("SELECT name FROM turns ORDER BY name").fetchall()
     assert rows == [("claim",), ("mine",), ("submit",)]
+
+
+def test_a_new_file_and_what_lies_beside_it_are_closed_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    modes: dict[str, int] = {}
+
+    async def story() -> None:
+        store = await Store.open(f"sqlite:///{path}")
+        await store.ping()
+        there = list(tmp_path.iterdir())  # noqa: ASYNC240 - a handful
+        modes.update({each.name: each.stat().st_mode & 0o777 for each in there})
+        await store.close()
+
+    before = os.umask(0o022)
+    try:
+        asyncio.run(story())
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(["new.db", "new.db-wal", "new.db-shm"], 0o600)
+
+
+def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    path.touch()
+    path.chmod(0o640)
+    migrate(address(f"sqlite:///{path}"))
+    assert path.stat().st_mode & 0o777 == 0o640

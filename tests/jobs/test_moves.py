@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ class Life:
             assert done is (may or (record.error == {"code": "x"} and current))
             self.bill += 0.5 * may
         else:
-            await self.store.settle(record.id, fence, 0.25)
+            await self.store.settle(replace(record, fence=fence), 0.25)
             owes = record.state is State.CANCELED and current and record.seconds == 0
             self.bill += 0.25 * owes
 

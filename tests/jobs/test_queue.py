@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import update
@@ -98,7 +99,7 @@ def test_a_stale_fence_writes_nothing(run: Any, jobs: Any) -> None:
             assert not await store.append(id, fence, [("progress", {})])
             assert not await store.succeed(id, fence, [jobs.file()], {}, 9.0)
             assert not await store.fail(id, fence, ERROR, 9.0)
-            await store.settle(id, fence, 9.0)
+            await store.settle(replace(first, fence=fence), 9.0)
             assert await release(store, id, fence) is None
         assert await store.record("ann", id) == second
         assert await jobs.kinds(store, id) == told

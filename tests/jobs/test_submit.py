@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from linocut.errors import IdempotencyMismatch, InvalidRequest, QueueFull, QuotaExceeded
+from linocut.errors import Forbidden, IdempotencyMismatch, InvalidRequest, QueueFull, QuotaExceeded
 from linocut.jobs.record import State
 from linocut.jobs.schema import files, idempotency, records
 from linocut.jobs.store import Store
@@ -172,12 +172,44 @@ def test_a_quota_counts_what_is_reserved_until_it_is_settled(run: Any, jobs: Any
         with pytest.raises(QuotaExceeded, match=r"0\.0 of 5 are left") as refused:
             await store.submit(jobs.submission(estimate=0.5), limits)
         assert 0 < refused.value.retry_after <= 86_400
+        assert "midnight" in refused.value.hint
         await store.submit(jobs.submission(key_id="other"), limits)
         record = await store.claim("lane", 30)
         assert record is not None
         assert await store.succeed(record.id, record.fence, [], {}, 1.0)
         assert await store.used_seconds("ann-key") == 3.0
         await store.submit(jobs.submission(estimate=2.0), limits)
+
+    run(story)
+
+
+def test_what_no_day_has_room_for_is_not_told_to_come_back(run: Any, jobs: Any) -> None:
+    async def story(store: Store) -> None:
+        limits = replace(jobs.wide, quota_seconds=5.0)
+        with pytest.raises(
+            Forbidden, match=r"about 5\.5 worker seconds; this key has 5 a day"
+        ) as no:
+            await store.submit(jobs.submission(estimate=5.5), limits)
+        assert "fewer steps" in no.value.hint
+        assert "midnight" not in no.value.hint
+        assert await store.used_seconds("ann-key") == 0
+        await store.submit(jobs.submission(estimate=5.0), limits)
+
+    run(story)
+
+
+def test_a_guess_reserves_no_more_than_the_quota_has_left(run: Any, jobs: Any) -> None:
+    guess = jobs.submission(estimate=60.0, is_guess=True)
+
+    async def story(store: Store) -> None:
+        limits = replace(jobs.wide, quota_seconds=70.0)
+        first, second = [(await store.submit(guess, limits)).record for _ in "12"]
+        assert (first.estimate, second.estimate) == (60.0, 10.0)
+        with pytest.raises(QuotaExceeded, match=r"0\.0 of 70 are left") as refused:
+            await store.submit(guess, limits)
+        assert "midnight" in refused.value.hint
+        await store.cancel("ann", second.id)
+        assert await store.used_seconds("ann-key") == 60.0
 
     run(story)
 
@@ -197,7 +229,8 @@ def test_a_reference_that_was_fetched_belongs_to_its_record(run: Any, jobs: Any)
             assert file is not None
             owners[key] = file.record_id
         assert owners == {"r": id, "u": "", "foreign": ""}
-        assert [file.key for file in await store.expired_files(3600)] == ["foreign"]
+        assert [file.key for file in await store.expired_files("reference", 3600)] == ["foreign"]
+        assert await store.expired_files("upload", 3600) == []
 
     run(story)
 

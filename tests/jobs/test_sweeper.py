@@ -58,10 +58,10 @@ class House:
         then = time.time() - hours * HOUR
         os.utime(self.pictures.root / name, (then, then))
 
-    async def uploaded(self, name: str, *, hours: float = 0.0) -> None:
-        """An upload that was last used so long ago."""
+    async def uploaded(self, name: str, *, hours: float = 0.0, kind: str = "upload") -> None:
+        """An upload, or a file of another kind, that was last used so long ago."""
         await self.put(name, hours=hours)
-        await self.store.add_file(self.jobs.file(name, kind="upload"))
+        await self.store.add_file(self.jobs.file(name, kind=kind))
         past = files.c.used_at - round(hours * HOUR * 1000)
         old = update(files).where(files.c.key == name).values(used_at=past)
         await self.jobs.change(self.store, old)
@@ -194,6 +194,18 @@ def test_uploads_go_when_nobody_has_used_them_for_long(play: Play) -> None:
         assert await house.sweeper(uploads=2 * HOUR).sweep_uploads() == 1
         assert house.names() == {"young.webp", "drawn.webp"}
         assert await house.store.file("old.webp") is None
+
+    play(story)
+
+
+def test_fetched_pictures_that_came_to_no_record_go_after_a_day(play: Play) -> None:
+    async def story(house: House) -> None:
+        await house.uploaded("upload.webp", hours=90)
+        await house.uploaded("old.webp", hours=25, kind="reference")
+        await house.uploaded("young.webp", hours=23, kind="reference")
+        await house.sweeper().sweep_all()
+        assert house.names() == {"upload.webp", "young.webp"}
+        assert await house.store.known_keys(["old.webp", "young.webp"]) == {"young.webp"}
 
     play(story)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -63,7 +64,7 @@ def test_what_happens_to_it_later_is_no_second_end(run: Any, jobs: Any) -> None:
         record = await claimed(store, jobs)
         await store.cancel("ann", record.id)
         await tally.count()
-        await store.settle(record.id, record.fence, 1.0)
+        await store.settle(record, 1.0)
         await store.star("ann", record.id, starred=True)
         await tally.count()
         assert len(told) == 1
@@ -82,6 +83,32 @@ def test_what_ended_before_is_not_told(run: Any, jobs: Any) -> None:
         assert told == []
 
     run(story)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_databases_clock_counts_and_not_the_servers(
+    url: str, jobs: Any, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + hours * 3600)
+
+    async def story() -> None:
+        store = await Store.open(url)
+        try:
+            before = await claimed(store, jobs)
+            await store.cancel("ann", before.id)
+            await asyncio.sleep(0.01)
+            tally, told = listening(store)
+            assert store.time() == pytest.approx(right(), abs=60)
+            after = await claimed(store, jobs)
+            await store.cancel("ann", after.id)
+            await store.star("ann", before.id, starred=True)
+            await tally.count()
+            assert [one.id for one in told] == [after.id]
+        finally:
+            await store.close()
+
+    asyncio.run(story())
 
 
 def test_steps_that_were_left_out_are_not_counted(run: Any, jobs: Any) -> None:

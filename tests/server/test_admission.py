@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from linocut.errors import IdempotencyMismatch, QueueFull, Unavailable
+from linocut.errors import IdempotencyMismatch, QueueFull, QuotaExceeded, Unavailable
 from linocut.jobs.terms import Limits
 from linocut.server.admission import UNKNOWN_SECONDS, Wish, admit, limits, may_disable_safety
 from linocut.server.context import Service
@@ -38,6 +38,18 @@ def test_a_call_becomes_a_record_that_waits(tmp_path: Path, desk: ModuleType) ->
         assert record.state == "QUEUED"
         assert record.order.request.seed == 7
         assert record.estimate == UNKNOWN_SECONDS
+
+    desk.run(tmp_path, scenario)
+
+
+def test_what_nobody_can_estimate_yet_takes_what_the_quota_has_left(
+    tmp_path: Path, desk: ModuleType
+) -> None:
+    async def scenario(service: Service) -> None:
+        caller = desk.caller(quota_seconds=7.0)
+        assert (await admit(service, caller, wish())).record.estimate == 7.0
+        with pytest.raises(QuotaExceeded):
+            await admit(service, caller, wish())
 
     desk.run(tmp_path, scenario)
 

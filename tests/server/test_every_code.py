@@ -84,6 +84,15 @@ def queue_full(server: Any) -> Any:
     return opened[-1]
 
 
+def quota_exceeded(server: Any) -> Any:
+    header = with_key(server, quota_seconds=1e6)
+    draw(server, headers=header)
+    with closing(sqlite3.connect(server.folder / "linocut.db", timeout=30)) as database:
+        database.execute("UPDATE usage SET used_ms = 1000000000")
+        database.commit()
+    return draw(server, headers=header)
+
+
 def stored(code: str) -> Callable[[Any], Any]:
     """A record that ended so is asked for once more."""
 
@@ -147,7 +156,7 @@ REQUESTS: Final[dict[str, Callable[[Any], Any]]] = {
     "unsupported_media_type": lambda s: s.client.post("/api/features", data={"a": "b"}),
     "rate_limited": lambda s: twice(s, with_key(s, rate=1)),
     "queue_full": queue_full,
-    "quota_exceeded": lambda s: twice(s, with_key(s, quota_seconds=0.001)),
+    "quota_exceeded": quota_exceeded,
     "storage_unavailable": without_a_place,
 }
 LEAVING: Final = {"unavailable"}

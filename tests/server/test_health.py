@@ -27,13 +27,8 @@ def asked(*conditions: Condition, **more: Any) -> Readiness:
         if error is not None:
             raise error
 
-    async def backlog() -> Any:
-        if more.get("database"):
-            raise more["database"]
-        return SimpleNamespace(processing=more.get("running", 0), queued=0)
-
     service: Any = SimpleNamespace(
-        store=SimpleNamespace(ping=lambda: ping(more.get("database")), backlog=backlog),
+        store=SimpleNamespace(ping=lambda: ping(more.get("database"))),
         pictures=SimpleNamespace(ping=lambda: ping(more.get("storage"))),
         supervisor=SimpleNamespace(conditions=lambda: conditions),
         draining=SimpleNamespace(on=more.get("draining", False)),
@@ -42,23 +37,22 @@ def asked(*conditions: Condition, **more: Any) -> Readiness:
 
 
 @pytest.mark.parametrize(
-    ("conditions", "running", "status", "ready"),
+    ("conditions", "status", "ready"),
     [
-        ([condition("idle")], 0, "READY", True),
-        ([condition("busy")], 0, "READY", True),
-        ([condition("busy")], 1, "BUSY", True),
-        ([condition("busy"), condition("busy")], 1, "READY", True),
-        ([condition("starting")], 0, "STARTING", False),
-        ([], 0, "STARTING", False),
-        ([condition("starting", "it crashed", 1)], 0, "DEGRADED", False),
-        ([condition("down", "it crashed", 1)], 0, "DEGRADED", False),
-        ([condition("down", "it crashed", 1), condition("idle")], 0, "DEGRADED", True),
+        ([condition("idle")], "READY", True),
+        ([condition("busy")], "BUSY", True),
+        ([condition("busy"), condition("idle")], "READY", True),
+        ([condition("busy"), condition("busy")], "BUSY", True),
+        ([condition("busy"), condition("starting")], "BUSY", True),
+        ([condition("starting")], "STARTING", False),
+        ([], "STARTING", False),
+        ([condition("starting", "it crashed", 1)], "DEGRADED", False),
+        ([condition("down", "it crashed", 1)], "DEGRADED", False),
+        ([condition("down", "it crashed", 1), condition("idle")], "DEGRADED", True),
     ],
 )
-def test_the_workers_make_the_state(
-    conditions: list[Condition], running: int, status: str, ready: bool
-) -> None:
-    found = asked(*conditions, running=running)
+def test_the_workers_make_the_state(conditions: list[Condition], status: str, ready: bool) -> None:
+    found = asked(*conditions)
     assert (found.status, found.ready) == (status, ready)
 
 

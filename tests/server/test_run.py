@@ -218,6 +218,22 @@ def test_insisting_does_not_wait(running_server: Servers) -> None:
     assert server.state(uuid) == "QUEUED"
 
 
+def test_a_server_without_work_has_idle_workers_and_nothing_to_wait_for(
+    running_server: Servers,
+) -> None:
+    server = running_server(LINOCUT_WORKERS="2", LINOCUT_DRAIN_SECONDS="3600")
+
+    def is_idle() -> bool:
+        found = server.client.get("/readyz").json()
+        states = [worker["state"] for worker in found["workers"]]
+        return (found["status"], states) == ("READY", ["idle", "idle"])
+
+    server.wait_until(is_idle)
+    assert server.stop() == 0
+    assert "Stopping." in server.said
+    assert "to end" not in server.said
+
+
 def test_it_stops_while_its_worker_is_still_loading(running_server: Servers) -> None:
     server = running_server(
         LINOCUT_WORKER="fake --load-seconds=600", LINOCUT_DRAIN_SECONDS="3600", ready=False

@@ -11,7 +11,9 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from linocut.images.signing import Signer
-from linocut.server.secrets import FILE, SecretsUnreadable, open_secrets
+from linocut.server.secrets import SecretsUnreadable, open_secrets
+
+FILE = "secrets.json"
 
 
 def test_they_are_made_at_the_first_start_and_stay(tmp_path: Path) -> None:

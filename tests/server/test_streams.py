@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from types import ModuleType
 
+from linocut.errors import ContentRefused, to_stored
 from linocut.jobs.record import Record
 from linocut.server.context import Service
 from linocut.server.streams import frame, story
@@ -59,6 +60,29 @@ def test_behind_every_event_the_rest_follows(tmp_path: Path, desk: ModuleType) -
     assert len(ids) >= 2
     for after, rest in enumerate(rests):
         assert [event["id"] for event in desk.parsed(rest)] == ids[after:]
+
+
+def test_previews_are_for_who_watches_and_not_told_again(tmp_path: Path, desk: ModuleType) -> None:
+    async def scenario(service: Service) -> tuple[bytes, bytes]:
+        record = await desk.submitted(service)
+        live = story(service, record, after=0, base=BASE)
+        claimed = await service.store.claim("test", 30.0)
+        assert claimed is not None
+        preview = ("preview", {"step": 2, "image": "data:image/webp;base64,AAAA"})
+        await service.store.append(record.id, claimed.fence, [preview, ("progress", {"step": 3})])
+        seen = b""
+        async with asyncio.timeout(20):
+            while b'"step":3' not in seen:
+                seen += await anext(live)
+            refused = to_stored(ContentRefused("no", stage="output", category="x"))
+            await service.store.fail(record.id, claimed.fence, refused, 0.0)
+            seen += b"".join([line async for line in live])
+        return seen, await read(service, record)
+
+    live, again = map(desk.parsed, desk.run(tmp_path, scenario))
+    assert [event["event"] for event in live] == ["queued", "preview", "progress", "failed"]
+    assert [event["event"] for event in again] == ["queued", "progress", "failed"]
+    assert [event["id"] for event in again] == ["1", "3", "4"]
 
 
 def test_what_happens_while_it_is_open_is_told(tmp_path: Path, desk: ModuleType) -> None:

@@ -182,7 +182,7 @@ def test_an_error_of_an_unknown_code_is_a_failed_worker() -> None:
 
 
 def test_an_error_kept_elsewhere_than_in_the_tree_comes_out_as_its_parent() -> None:
-    out = again(Refused(error=WorkerLost("gone", seconds=3), seconds=0.0))
+    out = again(Refused(error=WorkerLost("gone"), seconds=0.0))
     assert isinstance(out, Refused)
     assert type(out.error) is WorkerFailed
 

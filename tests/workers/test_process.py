@@ -137,7 +137,6 @@ async def _lost(
 def test_a_lost_worker_says_in_words_why(workers: SimpleNamespace, prompt: str, words: str) -> None:
     lost, worker = asyncio.run(_lost(workers, prompt))
     assert lost.message.endswith(words)
-    assert lost.seconds > 0
     assert not workers.is_alive(worker.pid)
 
 

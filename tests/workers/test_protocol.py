@@ -6,7 +6,7 @@ from linocut.errors import WorkerFailed
 from linocut.workers.protocol import WorkerLost
 
 
-def test_a_lost_worker_is_a_failed_one_that_says_how_long_it_had_run() -> None:
-    lost = WorkerLost("the worker crashed with SIGABRT", hint="try again", seconds=2.5)
+def test_a_lost_worker_is_a_failed_one_and_says_what_to_do() -> None:
+    lost = WorkerLost("the worker crashed with SIGABRT", hint="try again")
     assert isinstance(lost, WorkerFailed)
-    assert (lost.code, lost.message, lost.seconds) == ("worker_failed", str(lost), 2.5)
+    assert (lost.code, lost.message, lost.hint) == ("worker_failed", str(lost), "try again")

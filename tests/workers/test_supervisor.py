@@ -160,14 +160,19 @@ def test_a_worker_that_was_lost_while_lent_is_not_lent_again() -> None:
     asyncio.run(story())
 
 
-def test_the_pause_doubles_with_each_loss_in_a_row(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_pause_doubles_with_each_loss_until_a_run_has_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def story() -> None:
-        made = Made(*[WorkerLost("no")] * 4)
+        made = Made(*[WorkerLost("no")] * 2)
         supervisor = Supervisor(made, first_pause=0.01, longest_pause=0.04)
         await supervisor.start()
-        async with supervisor.lend():
-            pass
-        made[-1].die()
+        for ended in (False, False, True):
+            async with supervisor.lend() as worker:
+                if ended:
+                    supervisor.finished(worker)
+            made[-1].die()
+            await until(lambda: states(supervisor) != ["idle"])
         async with supervisor.lend() as worker:
             assert worker is made[5]
         await supervisor.stop()

@@ -50,3 +50,5 @@ def _tell(copied: Copied) -> None:
     say.note(f"{copied.records:,} records and {copied.files:,} files, checked")
     for key in copied.missing:
         say.warning(f"a record speaks of {key}, which is not there")
+    for key in copied.damaged:
+        say.warning(f"{key} is damaged: it is not what was stored")

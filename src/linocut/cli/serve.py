@@ -139,7 +139,8 @@ def _key(settings: Settings, news: Listening) -> _Key:
 
 def _keep(path: Path, text: str) -> None:
     """Where no person is watching, output ends in logs; a key does not belong there."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    path.unlink(missing_ok=True)  # an old one may be open to others, or be a link
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(text + "\n")
 

@@ -7,11 +7,15 @@ closed to other users.
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import lzma
 import os
 import shutil
 import sqlite3
 import tarfile
 import tempfile
+import zlib
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +25,22 @@ from linocut.errors import Conflict, InvalidRequest, NotFound, OutputError
 from linocut.jobs.folder import DataFolder
 
 _TARS: Final = (".tar", ".tar.gz", ".tgz")
+_PIECE: Final = 1 << 20
 _NOTHING: Final = frozenset({"lost+found"})  # what an empty volume may hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
-    """What was copied. missing: keys of files that records speak of and that are not there."""
+    """What was copied. files: how many of those that records speak of are whole.
+
+    missing, damaged: keys of the others, that are not there or are not what was stored.
+    """
 
     path: Path
     records: int
     files: int
     missing: tuple[str, ...]
+    damaged: tuple[str, ...]
 
 
 def backup(data_dir: Path, target: Path) -> Copied:
@@ -71,13 +80,13 @@ def restore(source: Path, data_dir: Path) -> Copied:
     """
     if not source.exists():
         raise NotFound(f"there is no backup at {source}")
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if {path.name for path in data_dir.iterdir()} - _NOTHING:
-        raise Conflict(
-            f"{data_dir} is not empty; a backup is restored into an empty folder only",
-            hint="move what is there away, or set LINOCUT_DATA_DIR to another folder",
-        )
     try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if {path.name for path in data_dir.iterdir()} - _NOTHING:
+            raise Conflict(
+                f"{data_dir} is not empty; a backup is restored into an empty folder only",
+                hint="move what is there away, or set LINOCUT_DATA_DIR to another folder",
+            )
         # Inside of the folder, because that may be a volume of its own.
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=".restore-") as scratch:
             copy = DataFolder(_unpacked(source, Path(scratch)))
@@ -128,19 +137,28 @@ def _checked(copy: DataFolder, path: Path) -> Copied:
             said = database.execute("PRAGMA integrity_check").fetchone()[0]
             broken = database.execute("PRAGMA foreign_key_check").fetchone()
             records = database.execute("SELECT count(*) FROM records").fetchone()[0]
-            files = database.execute("SELECT key, size FROM files ORDER BY key").fetchall()
+            files = database.execute("SELECT key, sha256 FROM files ORDER BY key").fetchall()
     except sqlite3.Error as error:
         raise InvalidRequest(
             f"the backup's database is damaged: {error}", field="source"
         ) from error
     if said != "ok" or broken:
         raise InvalidRequest(f"the backup's database is damaged: {said}", field="source")
-    missing = tuple(key for key, size in files if not _is_whole(copy.pictures / key, size))
-    return Copied(path=path, records=records, files=len(files) - len(missing), missing=missing)
+    stored = {key: sha256 for key, sha256 in files if (copy.pictures / key).is_file()}
+    missing = tuple(key for key, _ in files if key not in stored)
+    damaged = tuple(key for key, said in stored.items() if _sha256(copy.pictures / key) != said)
+    return Copied(
+        path=path,
+        records=records,
+        files=len(stored) - len(damaged),
+        missing=missing,
+        damaged=damaged,
+    )
 
 
-def _is_whole(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _pack(folder: Path, packed: Path, target: Path) -> None:
@@ -161,7 +179,9 @@ def _unpacked(source: Path, scratch: Path) -> Path:
     try:
         with tarfile.open(source, "r:*") as tar:
             tar.extractall(scratch, filter="data")
-    except (tarfile.TarError, EOFError) as error:
+            while tar.fileobj is not None and tar.fileobj.read(_PIECE):
+                pass  # gzip's checksum stands behind what a tar reads
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         raise InvalidRequest(
             f"{source} is no backup: neither a folder nor a whole tar file", field="source"
         ) from error

@@ -75,13 +75,3 @@ class Bus:
         """An ear for work that may be claimed."""
         with self.listen(_WORK) as ear:
             yield ear
-
-    async def wait(self, record_id: str, timeout: float) -> bool:  # noqa: ASYNC109
-        """True when this record changes from now on; False after `timeout` seconds."""
-        with self.listen(record_id) as ear:
-            return await ear.wait(timeout)
-
-    async def wait_work(self, timeout: float) -> bool:  # noqa: ASYNC109
-        """True when there may be work from now on; False after `timeout` seconds."""
-        with self.listen(_WORK) as ear:
-            return await ear.wait(timeout)

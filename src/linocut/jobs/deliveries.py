@@ -24,14 +24,9 @@ MAX_ERROR: Final = 500
 
 
 async def enqueue(connection: AsyncConnection, record: Row[Any], event: str) -> None:
-    """The event is due, once, if the record's sender asked for it; no list means every ending."""
+    """A record's ending is due if its sender asked for it; no list means every ending."""
     asked = record.webhook_events or list(ENDINGS.values())
     if not record.webhook or event not in asked:
-        return
-    there = select(deliveries.c.id).where(
-        deliveries.c.record_id == record.id, deliveries.c.event == event
-    )
-    if (await connection.execute(there)).first():
         return
     await connection.execute(
         insert(deliveries).values(

@@ -37,15 +37,7 @@ from linocut.jobs.bus import Bus
 from linocut.jobs.progress import told
 from linocut.jobs.record import Record, State, StoredFile
 from linocut.jobs.store import Store
-from linocut.workers.protocol import (
-    Finished,
-    Job,
-    Message,
-    Refused,
-    Stopped,
-    Worker,
-    WorkerLost,
-)
+from linocut.workers.protocol import Finished, Job, Message, Refused, Stopped, Worker, WorkerLost
 from linocut.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -80,6 +72,7 @@ class Run:
     record: Record
     worker: Worker
     wanted: bool = True
+    began: float = field(default_factory=time.monotonic)  # when the worker got it
     written: float = 0.0
     pending: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
@@ -142,26 +135,30 @@ class Dispatcher:
 
     async def _lane(self, number: int) -> None:
         while not self._draining:
-            with suppress(WorkerLost):  # the supervisor restarts it and keeps the reason
-                async with self.supervisor.lend() as worker:
-                    record = await self._claim(f"{self.name}/{number}")
-                    if record is not None:
-                        await self._draw(record, worker)
+            with self.bus.listen_work() as ear:  # what comes while it looks is not missed
+                if not await self._turn(f"{self.name}/{number}"):
+                    await ear.wait(self.timing.poll)
+
+    async def _turn(self, lane: str) -> bool:
+        """Whether there was something to draw; a worker is held no longer than that takes."""
+        with suppress(WorkerLost):  # the supervisor restarts it and keeps the reason
+            async with self.supervisor.lend() as worker:
+                record = await self._claim(lane)
+                if record is None:
+                    return False
+                await self._draw(record, worker)
+        return True
 
     async def _claim(self, lane: str) -> Record | None:
-        """The next record; None after a while without one, or when the server is leaving."""
-        with self.bus.listen_work() as ear:
-            async with self._claiming:
-                if self._draining:
-                    return None
-                try:
-                    record = await self.store.claim(lane, self.timing.lease)
-                except Unavailable as error:
-                    log.warning("no work can be claimed", reason=error.message)
-                    record = None
-            if record is None:
-                await ear.wait(self.timing.poll)
-            return record
+        """The next record; None if there is none, or when the server is leaving."""
+        async with self._claiming:
+            if self._draining:
+                return None
+            try:
+                return await self.store.claim(lane, self.timing.lease)
+            except Unavailable as error:
+                log.warning("no work can be claimed", reason=error.message)
+                return None
 
     async def _draw(self, record: Record, worker: Worker) -> None:
         run = Run(record, worker)
@@ -172,7 +169,8 @@ class Dispatcher:
                 await self._carry(run, await self._ending(run))
         except WorkerLost as lost:
             log.warning("worker lost", record=run.id, attempt=record.attempt, reason=lost.message)
-            await self._retry(run, lost)
+            if await self._retry(run, lost) is None:  # it was canceled
+                await self._settle(run, time.monotonic() - run.began)
             raise
         finally:
             self._runs.discard(run)
@@ -190,6 +188,7 @@ class Dispatcher:
         if not isinstance(job, Job):
             return Stopped(i=0, seconds=0.0)
         ending: Message | None = None
+        run.began = time.monotonic()
         async for message in run.worker.run(job):
             if isinstance(message, Finished | Stopped | Refused):
                 ending = message
@@ -199,6 +198,7 @@ class Dispatcher:
                 await run.worker.cancel()
         if ending is None:
             raise WorkerLost("the worker ended a run without saying how")
+        self.supervisor.finished(run.worker)
         return ending
 
     async def _job(self, record: Record) -> Job:
@@ -265,14 +265,9 @@ class Dispatcher:
         """
         result = {**finished.metadata, "seconds": round(finished.seconds, 3)}
         succeed = partial(
-            self.store.succeed,
-            run.id,
-            run.fence,
-            [file],
-            result,
-            finished.seconds,
+            self.store.succeed, run.id, run.fence, [file], result, finished.seconds,
             story=run.pending,
-        )
+        )  # fmt: skip
         try:
             return await self._patiently(run, succeed, even_unwanted=True) is True
         except Unavailable:
@@ -282,16 +277,21 @@ class Dispatcher:
         fail = partial(
             self.store.fail, run.id, run.fence, to_stored(error), seconds, story=run.pending
         )
-        await self._patiently(run, fail)
+        with suppress(Unavailable):  # then its lease runs out
+            await self._patiently(run, fail)
 
     async def _settle(self, run: Run, seconds: float) -> None:
-        settle = partial(self.store.settle, run.id, run.fence, seconds)
+        settle = partial(self.store.settle, run.record, seconds)
         with suppress(Unavailable):  # then it was for nothing
             await self._patiently(run, settle, even_unwanted=True)
 
-    async def _retry(self, run: Run, lost: WorkerFailed) -> None:
+    async def _retry(self, run: Run, lost: WorkerFailed) -> State | None:
+        """Where the record stands now; None if it is not this run's any more."""
         release = self._release(run, counted=True, delay=self.timing.retry_delay, error=lost)
-        await self._patiently(run, release)
+        with suppress(Unavailable):  # then its lease runs out
+            now = await self._patiently(run, release)
+            return now if isinstance(now, State) else None
+        return None
 
     async def _give_back(self, run: Run) -> None:
         log.info("run goes back to the queue", record=run.id)

@@ -10,7 +10,7 @@ from sqlalchemy import and_, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from linocut.jobs import usage
-from linocut.jobs.clock import millis, now
+from linocut.jobs.clock import DAY, millis, now
 from linocut.jobs.moves import Story, finish, held
 from linocut.jobs.record import Record, State, StoredFile
 from linocut.jobs.rows import record_of, row_of_file
@@ -94,21 +94,28 @@ async def cancel(connection: AsyncConnection, tenant: str, id: str) -> tuple[Rec
     return (record_of(found) if found else None), False
 
 
-async def settle(connection: AsyncConnection, id: str, fence: int, seconds: float) -> bool:
-    """Whether a canceled run paid just now."""
+async def settle(connection: AsyncConnection, run: Record, seconds: float) -> bool:
+    """Whether a canceled run paid just now; its record may be deleted by now, the bill is not.
+
+    run: the record as it was claimed.
+    """
     changed = await connection.execute(
         update(records)
         .where(
-            records.c.id == id,
-            records.c.fence == fence,
+            records.c.id == run.id,
+            records.c.fence == run.fence,
             records.c.state == State.CANCELED,
             records.c.paid.is_(None),
         )
         .values(paid=millis(seconds))
-        .returning(*records.c)
     )
-    row = changed.one_or_none()
-    if row is None:
+    if not changed.rowcount and await _is_there(connection, run.id):
         return False
-    await usage.settle(connection, row, reserved=0, used=row.paid)
+    day = millis(run.created_at) // DAY
+    await usage.settle(connection, run.key_id, day, reserved=0, used=millis(seconds))
     return True
+
+
+async def _is_there(connection: AsyncConnection, id: str) -> bool:
+    found = await connection.execute(select(records.c.id).where(records.c.id == id))
+    return found.first() is not None

@@ -50,11 +50,14 @@ async def known(connection: AsyncConnection, keys: Iterable[str]) -> set[str]:
     return found
 
 
-async def expired(connection: AsyncConnection, older_than: float, limit: int) -> list[StoredFile]:
-    """Files of no record that were last used more than `older_than` seconds ago."""
+async def expired(
+    connection: AsyncConnection, kind: str, older_than: float, limit: int
+) -> list[StoredFile]:
+    """Files of this kind and of no record, last used more than `older_than` seconds ago."""
     rows = await connection.execute(
         select(files)
-        .where(files.c.record_id == "", files.c.used_at < now() - millis(older_than))
+        .where(files.c.kind == kind, files.c.record_id == "")
+        .where(files.c.used_at < now() - millis(older_than))
         .order_by(files.c.used_at, files.c.key)
         .limit(limit)
     )

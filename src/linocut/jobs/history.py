@@ -104,7 +104,7 @@ async def remove(connection: AsyncConnection, tenant: str, id: str) -> tuple[str
 async def expired(
     connection: AsyncConnection, older_than: float | None, total_bytes: int | None, limit: int
 ) -> list[Expired]:
-    """Finished records that are too old, or the oldest ones that the files have no room for."""
+    """Finished records that are too old, or the oldest ones that records have no room for."""
     reasons: list[ColumnElement[bool]] = []
     if older_than is not None:
         reasons.append(records.c.finished_at < now() - millis(older_than))
@@ -127,7 +127,9 @@ def _removable() -> ColumnElement[bool]:
 
 
 async def _too_much(connection: AsyncConnection, total_bytes: int, limit: int) -> list[str]:
-    total = (await connection.execute(select(func.sum(files.c.size)))).scalar_one()
+    # What belongs to no record, as an upload, makes no record go: it would not get smaller by that.
+    theirs = select(func.sum(files.c.size)).where(files.c.record_id != "")
+    total = (await connection.execute(theirs)).scalar_one()
     over = int(total or 0) - total_bytes
     if over <= 0:
         return []

@@ -6,9 +6,10 @@ the tables of this one: that is how servers are replaced one after another.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +59,8 @@ def _is_next(current: str) -> bool:
 
 @contextmanager
 def _connected(url: URL) -> Iterator[Connection]:
+    if url.get_backend_name() == "sqlite" and url.database:
+        _close_to_others(Path(url.database))
     engine = create_engine(url, poolclass=NullPool)
     try:
         with engine.connect() as connection:
@@ -68,6 +71,12 @@ def _connected(url: URL) -> Iterator[Connection]:
             yield connection
     finally:
         engine.dispose()
+
+
+def _close_to_others(database: Path) -> None:
+    """A new file is its owner's alone; SQLite gives what it writes beside it the same mode."""
+    with suppress(FileExistsError):
+        os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _walk(connection: Connection, current: str, to: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, insert, update
+from sqlalchemy import ColumnElement, Row, and_, delete, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from linocut.jobs import deliveries, usage
@@ -74,6 +74,8 @@ async def finish(
 ) -> Row[Any] | None:
     """The record at its end: its last event told, its reservation settled, its webhook due.
 
+    Its previews go: they were for who watched, and after a refusal nothing may be kept.
+
     story: what is told before the last event.   `paid`, of the values: worker seconds that its
     key pays.
     """
@@ -83,6 +85,9 @@ async def finish(
     if row is None:
         return None
     await tell(connection, records.c.id == row.id, [*story, (ENDINGS[to], data)])
-    await usage.settle(connection, row, reserved=row.estimate, used=values.get("paid", 0))
+    previews = and_(events.c.record_id == row.id, events.c.kind == "preview")
+    await connection.execute(delete(events).where(previews))
+    used = values.get("paid", 0)
+    await usage.settle(connection, row.key_id, row.day, reserved=row.estimate, used=used)
     await deliveries.enqueue(connection, row, ENDINGS[to])
     return row

@@ -13,7 +13,6 @@ from typing import Any, Final
 from sqlalchemy import Row, Select, and_, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from linocut.jobs import deliveries
 from linocut.jobs.clock import millis, now, seconds
 from linocut.jobs.moves import Story, Where, finish, held, move, tell
 from linocut.jobs.record import Record, State
@@ -160,13 +159,7 @@ async def heartbeat(connection: AsyncConnection, id: str, fence: int, lease: flo
 
 async def append(connection: AsyncConnection, id: str, fence: int, story: Story) -> bool:
     """Whether the record is still held; these events then stand in its story."""
-    row = await tell(connection, held(id, fence), story)
-    if row is None:
-        return False
-    for kind, _ in story:
-        if kind == "started":
-            await deliveries.enqueue(connection, row, kind)
-    return True
+    return await tell(connection, held(id, fence), story) is not None
 
 
 async def release(

@@ -53,6 +53,7 @@ class Submission:
 
     body: the top-level JSON as it was sent; its "promptObject" is echoed in every answer.
     estimate: worker seconds that are reserved of the key's quota, settled when it ends.
+    is_guess: nobody knows yet how fast it draws here; so much is reserved as the quota has left.
     idempotency_key, fingerprint: the header, and a digest of everything that must be the same.
     webhook: where to tell about `webhook_events`; "" for nowhere.
     """
@@ -64,6 +65,7 @@ class Submission:
     body: Mapping[str, Any]
     order: Order
     estimate: float
+    is_guess: bool = False
     idempotency_key: str = ""
     fingerprint: str = ""
     webhook: str = ""
@@ -124,7 +126,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordEvent:
-    """One line of a record's story: `seq` counts from 1 without gaps.
+    """One line of a record's story: `seq` counts from 1; at its end previews leave gaps.
 
     kind: queued, started, progress, preview, completed, failed, canceled (the last three end it).
     """

@@ -8,6 +8,7 @@ caller goes away.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +45,7 @@ class Store:
         self.work: Callable[[], None] = lambda: None
         self._database = database
         self._begun: set[asyncio.Task[Any]] = set()
+        self._ahead = 0.0  # of our clock
 
     @classmethod
     async def open(
@@ -60,6 +62,7 @@ class Store:
         store = cls(Database(place, busy_timeout=busy_timeout))
         try:
             await store.ping()
+            store._ahead = await store._read(usage.clock) - time.time()
         except LinocutError:
             await store.close()
             raise
@@ -69,6 +72,10 @@ class Store:
         """Finish what was begun and let go of the database."""
         await asyncio.gather(*self._begun, return_exceptions=True)
         await self._database.close()
+
+    def time(self) -> float:
+        """Seconds since 1970 by the database's clock, as far as it was ahead at the opening."""
+        return time.time() + self._ahead
 
     async def ping(self) -> None:
         """Nothing, or Unavailable: whether the database answers and takes writes."""
@@ -149,9 +156,9 @@ class Store:
             changed=_if_done(id),
         )
 
-    async def settle(self, id: str, fence: int, seconds: float) -> None:
-        """A run that was canceled pays what it ran; once."""
-        await self._write(lambda c: endings.settle(c, id, fence, seconds), changed=_if_done(id))
+    async def settle(self, run: Record, seconds: float) -> None:
+        """A run that was canceled pays what it ran; once. run: the record as it was claimed."""
+        await self._write(lambda c: endings.settle(c, run, seconds), changed=_if_done(run.id))
 
     async def release(
         self,
@@ -266,15 +273,17 @@ class Store:
     async def expired_records(
         self, older_than: float | None, total_bytes: int | None, limit: int = 100
     ) -> list[Expired]:
-        """Finished records, the oldest first, that are over an age or that files have no room for.
+        """Finished records, the oldest first, that are over an age or that there is no room for.
 
-        older_than: seconds.   total_bytes: of all files.   Starred records are kept.
+        older_than: seconds.   total_bytes: of all records' files.   Starred records are kept.
         """
         return await self._read(lambda c: history.expired(c, older_than, total_bytes, limit))
 
-    async def expired_files(self, older_than: float, limit: int = 100) -> list[StoredFile]:
-        """Files of no record that nobody has used for `older_than` seconds."""
-        return await self._read(lambda c: known_files.expired(c, older_than, limit))
+    async def expired_files(
+        self, kind: str, older_than: float, limit: int = 100
+    ) -> list[StoredFile]:
+        """Files of this kind and of no record that nobody has used for `older_than` seconds."""
+        return await self._read(lambda c: known_files.expired(c, kind, older_than, limit))
 
     async def add_key(self, key: ApiKey) -> ApiKey:
         """The key as it is kept; Conflict if its id is taken."""
@@ -366,5 +375,5 @@ def _if_done(id: str) -> Callable[[object], list[str]]:
 async def _tidy(connection: AsyncConnection) -> None:
     await submit.tidy(connection)
     await deliveries.tidy(connection)
-    time, _ = await usage.today(connection, "")
-    await usage.tidy(connection, time // DAY)
+    ms, _ = await usage.today(connection, "")
+    await usage.tidy(connection, ms // DAY)

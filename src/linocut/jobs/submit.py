@@ -7,13 +7,14 @@ same Idempotency-Key sent fifty times at once finds its record forty-nine times.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
-from linocut.errors import IdempotencyMismatch, QueueFull, QuotaExceeded
+from linocut.errors import Forbidden, IdempotencyMismatch, QueueFull, QuotaExceeded
 from linocut.jobs import queue, usage
 from linocut.jobs.clock import DAY, millis, now, seconds
 from linocut.jobs.record import Record, State, Submission
@@ -36,7 +37,7 @@ async def submit(connection: AsyncConnection, submission: Submission, limits: Li
     waiting = await queue.waiting(connection)
     _check_queue(waiting, submission, limits)
     time, counted = await usage.today(connection, submission.key_id)
-    _check_quota(submission, limits, counted, time)
+    submission = replace(submission, estimate=_reserved(submission, limits, counted, time))
     row = await _insert(connection, submission, time)
     place = queue.place_of_next(waiting, submission.key_id)
     await connection.execute(
@@ -113,15 +114,24 @@ def _check_queue(waiting: queue.Waiting, submission: Submission, limits: Limits)
         )
 
 
-def _check_quota(submission: Submission, limits: Limits, counted: int, time: int) -> None:
-    if limits.quota_seconds is None:
-        return
-    left = limits.quota_seconds - seconds(counted)
-    if submission.estimate <= left:
-        return
+def _reserved(submission: Submission, limits: Limits, counted: int, time: int) -> float:
+    """Seconds to reserve of the quota, if they are left; Forbidden if they never are."""
+    estimate, quota = submission.estimate, limits.quota_seconds
+    if quota is None:
+        return estimate
+    left = quota - seconds(counted)
+    if submission.is_guess and left > 0:
+        return min(estimate, left)
+    if estimate <= left:
+        return estimate
+    if estimate > quota and not submission.is_guess:
+        raise Forbidden(
+            f"this needs about {estimate:.1f} worker seconds; this key has {quota:g} a day",
+            hint="ask for fewer steps or a smaller picture, or the operator for a higher quota",
+        )
     raise QuotaExceeded(
-        f"this needs about {submission.estimate:.1f} worker seconds; "
-        f"{max(left, 0):.1f} of {limits.quota_seconds:g} are left today",
+        f"this needs about {estimate:.1f} worker seconds; "
+        f"{max(left, 0):.1f} of {quota:g} are left today",
         retry_after=seconds(DAY - time % DAY),
         hint="the quota begins anew at midnight UTC",
     )

@@ -23,7 +23,8 @@ DAY: Final = 86400.0
 class Keeping:
     """How long things are kept. Seconds and bytes; None keeps for ever.
 
-    orphans: the age from which a stored file that no record knows is removed.
+    uploads: since they were last used.   orphans: the age from which a stored file that the
+    database does not know is removed, and a fetched picture that came to no record.
     every: how often everything but the leases is looked through.
     """
 
@@ -68,6 +69,7 @@ class Sweeper:
         """Retention, orphans, leftovers of interrupted writes, and old rows."""
         await self.sweep_records()
         await self.sweep_uploads()
+        await self.sweep_references()
         await self.sweep_orphans()
         await self.pictures.sweep(self.keeping.orphans)
         await self.store.tidy()
@@ -93,10 +95,16 @@ class Sweeper:
 
     async def sweep_uploads(self) -> int:
         """How many uploads that no record uses were deleted because of their age."""
-        if self.keeping.uploads is None:
-            return 0
+        age = self.keeping.uploads
+        return 0 if age is None else await self._sweep_files("upload", age)
+
+    async def sweep_references(self) -> int:
+        """How many pictures were deleted that were fetched for a request that was not taken."""
+        return await self._sweep_files("reference", self.keeping.orphans)
+
+    async def _sweep_files(self, kind: str, older_than: float) -> int:
         removed = 0
-        for file in await self.store.expired_files(self.keeping.uploads, PAGE):
+        for file in await self.store.expired_files(kind, older_than, PAGE):
             if await self.store.delete_file(file.tenant, file.key):
                 await self.pictures.delete(file.key)
                 removed += 1

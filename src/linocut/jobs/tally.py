@@ -7,7 +7,6 @@ number on a page of metrics is a row in a table, and not the hope that nobody fo
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -94,7 +93,7 @@ class Tally:
 
     def __init__(self, store: Store, tell: Callable[[Ended], None]) -> None:
         self.store, self.tell = store, tell
-        self.since = time.time()
+        self.since = store.time()
         self._changed: set[str] = set()
         self._told: OrderedDict[str, None] = OrderedDict()
 

@@ -5,9 +5,9 @@ What a record reserves and pays belongs to the day on which it came in.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from linocut.jobs.clock import DAY, now, seconds
@@ -28,17 +28,23 @@ async def reserve(connection: AsyncConnection, key_id: str, day: int, ms: int) -
 
 
 async def settle(
-    connection: AsyncConnection, record: Row[Any], *, reserved: int, used: int
+    connection: AsyncConnection, key_id: str, day: int, *, reserved: int, used: int
 ) -> None:
     """Give back what was reserved and pay what was used, in milliseconds."""
     await connection.execute(
         update(usage)
-        .where(usage.c.key_id == record.key_id, usage.c.day == record.day)
+        .where(usage.c.key_id == key_id, usage.c.day == day)
         .values(
             reserved_ms=usage.c.reserved_ms - reserved,
             used_ms=usage.c.used_ms + used,
         )
     )
+
+
+async def clock(connection: AsyncConnection) -> float:
+    """The database's time, in seconds since 1970."""
+    ms, _ = await today(connection, "")
+    return seconds(ms)
 
 
 async def today(connection: AsyncConnection, key_id: str) -> tuple[int, int]:

@@ -77,6 +77,7 @@ def submission_of(service: Service, caller: Caller, wish: Wish, gathered: Gather
     """What the store is handed."""
     order = decide(service, caller, wish, gathered)
     sizes = [(each.width, each.height) for each in gathered.references]
+    known = service.supervisor.estimate(order.request, sizes)
     return Submission(
         tenant=caller.tenant,
         key_id=caller.id,
@@ -84,7 +85,8 @@ def submission_of(service: Service, caller: Caller, wish: Wish, gathered: Gather
         model=wish.call.model,
         body=wish.call.body,
         order=order,
-        estimate=service.supervisor.estimate(order.request, sizes) or UNKNOWN_SECONDS,
+        estimate=UNKNOWN_SECONDS if known is None else known,
+        is_guess=known is None,
         idempotency_key=wish.idempotency_key,
         fingerprint=wish.fingerprint,
         webhook=wish.call.webhook,

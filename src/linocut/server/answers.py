@@ -79,7 +79,8 @@ def in_short(
 async def waiting(service: Service, record: Record) -> Waiting:
     """An open record's place, and about how long it still takes."""
     if record.state is State.PROCESSING:
-        ran = time.time() - (record.started_at or time.time())
+        now = service.store.time()
+        ran = now - (record.started_at or now)
         return Waiting(0, max(0.0, record.estimate - ran))
     place = await service.store.place(record.id)
     backlog = await service.store.backlog()

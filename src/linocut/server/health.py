@@ -56,14 +56,13 @@ class Readiness(BaseModel):
 
 async def readiness(service: Service) -> Readiness:
     """The state of every part that drawing needs."""
-    database, storage, running = await asyncio.gather(
+    database, storage = await asyncio.gather(
         _trouble("the database", service.store.ping()),
         _trouble("the image store", service.pictures.ping()),
-        _running(service),
     )
     conditions = service.supervisor.conditions()
     waits = [words for words in (database, storage) if words]
-    status, ready = _judged(conditions, running)
+    status, ready = _judged(conditions)
     if waits:
         status, ready = DEGRADED, False
     if service.draining.on:
@@ -78,7 +77,7 @@ async def readiness(service: Service) -> Readiness:
     )
 
 
-def _judged(conditions: Sequence[Condition], running: int) -> tuple[str, bool]:
+def _judged(conditions: Sequence[Condition]) -> tuple[str, bool]:
     """The state that the workers alone would make, and whether one of them can draw."""
     able = [one for one in conditions if one.state in {"idle", "busy"}]
     lost = any(one.state == "down" or (one.state == "starting" and one.restarts)
@@ -87,16 +86,7 @@ def _judged(conditions: Sequence[Condition], running: int) -> tuple[str, bool]:
         return DEGRADED, bool(able)
     if not able:
         return STARTING, False
-    return (BUSY if running >= len(able) else READY), True
-
-
-async def _running(service: Service) -> int:
-    """Records that are being drawn: a worker counts as busy already when it waits for work."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            return (await service.store.backlog()).processing
-    except (TimeoutError, LinocutError):
-        return 0
+    return (READY if any(one.state == "idle" for one in able) else BUSY), True
 
 
 async def _trouble(what: str, asked: Awaitable[None]) -> str:

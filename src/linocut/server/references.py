@@ -90,7 +90,7 @@ async def keep(
 async def discard(service: Service, tenant: str, keys: Iterable[str]) -> None:
     """Forget what was stored for a request that was not taken."""
     for key in keys:
-        with suppress(LinocutError):  # the sweeper finds what is left
+        with suppress(LinocutError):  # the sweeper removes what is left, a day later
             await service.store.delete_file(tenant, key)
             await service.pictures.delete(key)
 

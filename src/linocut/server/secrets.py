@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from linocut.errors import LinocutError
+from linocut.jobs.folder import DataFolder
 
-FILE: Final = "secrets.json"
 SIZE: Final = 32
 
 
@@ -56,7 +56,7 @@ class Secrets:
 
 def open_secrets(folder: Path) -> Secrets:
     """The folder's secrets, made if there are none yet."""
-    path = folder / FILE
+    path = DataFolder(folder).secrets
     if not path.exists():
         with contextlib.suppress(FileExistsError):  # another process was faster; its file holds
             _create(path, Secrets.new())

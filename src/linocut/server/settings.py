@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from linocut.images.addresses import is_host_and_port
+from linocut.jobs.folder import DataFolder
 from linocut.safety.policy import SafetyModel
 
 MB: Final = 1_000_000
@@ -154,7 +155,10 @@ class Settings(BaseModel):
         ge=0, allow_inf_nan=False,
     )  # fmt: skip
     retention_bytes: int = _set(
-        0, "the oldest are deleted while pictures take more bytes than this; 0 never", ge=0
+        0,
+        "the oldest finished records are deleted while the files of records take more bytes than "
+        "this; 0 never",
+        ge=0,
     )
     embed_prompt: bool = _set(True, "false leaves the prompt out of the pictures' files")
 
@@ -235,7 +239,7 @@ class Settings(BaseModel):
     def database(self) -> str:
         """The database's address: the one that is set, else the file in the data folder."""
         named = self.database_url.get_secret_value()
-        return named or f"sqlite:///{self.data_folder / 'linocut.db'}"
+        return named or f"sqlite:///{DataFolder(self.data_folder).database}"
 
     @property
     def data_folder(self) -> Path:

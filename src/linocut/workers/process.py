@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import signal
-import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
@@ -90,7 +89,6 @@ class ChildProcess:
 
         Leaving it early cancels the run.
         """
-        began = time.monotonic()
         try:
             while self._running:  # a run that its caller has left
                 await self._next_message()
@@ -98,9 +96,6 @@ class ChildProcess:
             await self._send(job)
             while self._running:
                 yield await self._next_message()
-        except WorkerLost as lost:
-            seconds = time.monotonic() - began
-            raise WorkerLost(lost.message, hint=lost.hint, seconds=seconds) from lost
         finally:
             if self._running:
                 self._write(Cancel(self._running))

@@ -100,14 +100,7 @@ Message = Progress | Ending
 
 
 class WorkerLost(WorkerFailed):
-    """The process crashed, hung or ran out of memory in the middle of a run.
-
-    `seconds`: how long the run had taken.
-    """
-
-    def __init__(self, message: str, *, hint: str = "", seconds: float = 0.0) -> None:
-        super().__init__(message, hint=hint)
-        self.seconds = seconds
+    """The process crashed, hung or ran out of memory in the middle of a run."""
 
 
 class Worker(Protocol):

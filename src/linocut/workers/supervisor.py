@@ -24,7 +24,7 @@ _log: Final = logging.getLogger(__name__)
 class _Seat:
     """One worker's place: the workers change, the place stays.
 
-    losses: since a worker here has last finished with something.
+    losses: since a worker here has last come to the end of a run.
     """
 
     number: int
@@ -53,7 +53,7 @@ class Supervisor:
     """The workers of a server. `make(i)` makes the i-th worker, and again each time it is lost.
 
     first_pause, longest_pause: seconds before a lost one is replaced; the pause doubles with each
-    loss in a row.
+    loss in a row, and a row ends where a run does.
     """
 
     def __init__(
@@ -104,8 +104,14 @@ class Supervisor:
             yield worker
         finally:
             if seat.worker is worker and seat.state == BUSY and worker.lost is None:
-                seat.state, seat.losses = IDLE, 0
+                seat.state = IDLE
             self._changed.set()
+
+    def finished(self, worker: Worker) -> None:
+        """A lent worker has come to the end of a run: its losses, if any come, count anew."""
+        for seat in self._seats:
+            if seat.worker is worker:
+                seat.losses = 0
 
     def conditions(self) -> tuple[Condition, ...]:
         """How each worker is, and why."""

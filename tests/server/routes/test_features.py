@@ -195,9 +195,9 @@ def test_is_streaming_false_is_as_if_it_were_not_there(
 
 @pytest.mark.parametrize(("wanted", "comes"), [(True, True), (False, False)])
 def test_previews_come_when_they_are_asked_for(
-    shared_server: Any, desk: ModuleType, wanted: bool, comes: bool
+    slow_server: Any, desk: ModuleType, wanted: bool, comes: bool
 ) -> None:
-    answer = post(shared_server, desk.call() | {"preview": wanted}, f"{PATH}?isStreaming=true")
+    answer = post(slow_server, desk.call() | {"preview": wanted}, f"{PATH}?isStreaming=true")
     kinds = [event["event"] for event in desk.parsed(answer.content)]
     assert ("preview" in kinds) is comes
 
