@@ -76,7 +76,6 @@ def may_disable_safety(service: Service, caller: Caller) -> bool:
 def submission_of(service: Service, caller: Caller, wish: Wish, gathered: Gathered) -> Submission:
     """What the store is handed."""
     order = decide(service, caller, wish, gathered)
-    sizes = [(each.width, each.height) for each in gathered.references]
     return Submission(
         tenant=caller.tenant,
         key_id=caller.id,
@@ -84,12 +83,18 @@ def submission_of(service: Service, caller: Caller, wish: Wish, gathered: Gather
         model=wish.call.model,
         body=wish.call.body,
         order=order,
-        estimate=service.supervisor.estimate(order.request, sizes) or UNKNOWN_SECONDS,
+        estimate=_estimate(service, order, gathered),
         idempotency_key=wish.idempotency_key,
         fingerprint=wish.fingerprint,
         webhook=wish.call.webhook,
         webhook_events=wish.call.webhook_events,
     )
+
+
+def _estimate(service: Service, order: Order, gathered: Gathered) -> float:
+    sizes = [(each.width, each.height) for each in gathered.references]
+    known = service.supervisor.estimate(order.request, sizes, go_fast=order.go_fast)
+    return known or UNKNOWN_SECONDS
 
 
 def limits(service: Service, caller: Caller) -> Limits:
