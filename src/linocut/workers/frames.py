@@ -29,6 +29,7 @@ from linocut.catalog import (
 from linocut.errors import LinocutError, WorkerFailed
 from linocut.events import Decoding, Encoding, Started, Step
 from linocut.request import ImageRequest, Picture
+from linocut.sizes import MOST_DECODED
 from linocut.workers.protocol import (
     Finished,
     Job,
@@ -41,7 +42,7 @@ from linocut.workers.protocol import (
 )
 
 MAX_HEAD: Final = 4 * 1024**2
-MAX_BLOB: Final = 96 * 1024**2  # 25 megapixels of noise as a PNG, and some
+MAX_BLOB: Final = MOST_DECODED + 4 * 1024**2  # what is decoded may be sent, and some more
 MAX_BLOBS: Final = 11 * MAX_BLOB
 _LENGTH: Final = struct.Struct(">I")
 
