@@ -7,13 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linocut.errors import InvalidRequest
+from linocut.images import decode
 from linocut.request import ImageRequest
-from linocut.sizes import ASPECT_RATIOS, MEGAPIXELS, drawn_size, size_of, start_index
+from linocut.sizes import (
+    ASPECT_RATIOS,
+    DIVISORS,
+    MOST_DECODED,
+    MOST_SENT,
+    drawn_size,
+    size_of,
+    start_index,
+)
+from linocut.workers import frames
 
 SIDES = st.integers(4, 128).map(lambda n: 16 * n)
 
 
-@pytest.mark.parametrize("megapixels", MEGAPIXELS)
+@pytest.mark.parametrize("megapixels", DIVISORS)
 @pytest.mark.parametrize("ratio", ASPECT_RATIOS)
 def test_every_size_of_the_table_can_be_asked_for(ratio: str, megapixels: str) -> None:
     width, height = size_of(ratio, megapixels)
@@ -118,3 +128,11 @@ def test_strength_in_thousandths_is_counted_exactly(steps: int, thousandths: int
 def test_a_whole_number_is_a_strength_too() -> None:
     assert start_index(28, 1) == 0
     assert start_index(28, 0) == 28
+
+
+def test_whatever_is_sent_can_be_decoded_again_and_handed_to_a_worker() -> None:
+    pixels, side = decode.MAX_PIXELS, 65_535
+    noise = 3 * pixels + side  # a PNG's rows begin with a byte each
+    column = 4 * pixels  # one pixel wide
+    told = 1.0006  # what deflate adds to what it cannot make smaller, and the chunks around it
+    assert MOST_SENT < told * noise < told * column < MOST_DECODED < frames.MAX_BLOB

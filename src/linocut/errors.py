@@ -262,14 +262,16 @@ class WorkerFailed(ServiceError):
 
 
 def to_stored(error: LinocutError) -> dict[str, Any]:
-    """The error as JSON values, as it is kept in a record; `of_stored` makes it again."""
+    """The error as JSON values, for a record or a pipe; `of_stored` makes it again."""
     details = {name: getattr(error, name) for name in error.details}
     return {"code": error.code, "message": error.message, "hint": error.hint, **details}
 
 
-def of_stored(values: Mapping[str, Any]) -> LinocutError:
-    """The error that was stored; one of an unknown code becomes a plain LinocutError."""
-    kind = kinds().get(values.get("code", ""), LinocutError)
+def of_stored(
+    values: Mapping[str, Any], unknown: type[LinocutError] = LinocutError
+) -> LinocutError:
+    """The error that was stored; one of a code that the tree lacks becomes an `unknown`."""
+    kind = kinds().get(values.get("code", ""), unknown)
     details = {name: values[name] for name in ("hint", *kind.details) if name in values}
     return kind(str(values.get("message", "")), **details)
 

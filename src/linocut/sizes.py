@@ -1,4 +1,7 @@
-"""How large a picture is asked for, drawn and looked at, and where a run starts. Torch-free."""
+"""How large a picture and its file may be, how large one is drawn, and where a run starts.
+
+Torch-free.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ ASPECT_RATIOS: Final = {
     "21:9": (1536, 640),
     "9:21": (640, 1536),
 }
-MEGAPIXELS: Final = {"1": 1, "0.25": 2}  # what each side of the table is divided by
+DIVISORS: Final = {"1": 1, "0.25": 2}  # by megapixels: what each side of the table is divided by
+MOST_SENT: Final = 20 * 1024**2  # bytes of a picture's file that a stranger sends
+# Of a file that is decoded: 25 megapixels of noise as our own PNG are 75 MB, and 100 as a column.
+MOST_DECODED: Final = 96 * 1024**2
 ONE_REFERENCE_PIXELS: Final = 2024 * 2024  # the published limits
 MORE_REFERENCES_PIXELS: Final = 1024 * 1024
 
@@ -34,12 +40,12 @@ def size_of(aspect_ratio: str, megapixels: str) -> tuple[int, int]:
             f"aspect_ratio={aspect_ratio!r}: use one of {', '.join(ASPECT_RATIOS)}",
             field="aspect_ratio",
         )
-    if megapixels not in MEGAPIXELS:
+    if megapixels not in DIVISORS:
         raise InvalidRequest(
-            f"megapixels={megapixels!r}: use one of {', '.join(MEGAPIXELS)}", field="megapixels"
+            f"megapixels={megapixels!r}: use one of {', '.join(DIVISORS)}", field="megapixels"
         )
     width, height = ASPECT_RATIOS[aspect_ratio]
-    return width // MEGAPIXELS[megapixels], height // MEGAPIXELS[megapixels]
+    return width // DIVISORS[megapixels], height // DIVISORS[megapixels]
 
 
 def drawn_size(

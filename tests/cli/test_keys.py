@@ -97,12 +97,20 @@ def test_a_key_that_is_not_there_cannot_be_revoked(linocut: Run) -> None:
     "arguments",
     [["add", ""], ["add", "x" * 65], ["add", "a\x1bb"], ["add", " a"],
      ["add", "a", "--rate", "nan"], ["add", "a", "--rate", "-1"], ["add", "a", "--days", "inf"],
+     ["add", "a", "--days", "0"], ["add", "a", "--days", "-1"], ["add", "a", "--days", "nan"],
+     ["add", "a", "--days", "36501"], ["add", "a", "--days", "999999999"],
      ["add", "a", "--scopes", "root"], ["add", "a", "--quota", "0.0009"]],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(linocut: Run, arguments: list[str]) -> None:
     done = linocut("keys", *arguments)
     assert done.code == 2
     assert done.err.startswith("error: ")
+
+
+def test_the_longest_life_of_a_key_is_a_hundred_years(linocut: Run) -> None:
+    assert linocut("keys", "add", "a", "--days", "36500").code == 0
+    assert "works" in linocut("keys", "ls").lines[0]
+    assert "use more than 0 and at most 36,500" in linocut("keys", "add", "b", "--days", "1e9").err
 
 
 def test_another_folder_has_other_keys(linocut: Run, tmp_path: Path) -> None:

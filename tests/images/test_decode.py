@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from linocut.errors import InvalidPicture
-from linocut.images.decode import MAX_BYTES, MAX_JPEG_SCANS, decode, read_picture
+from linocut.images.decode import MAX_JPEG_SCANS, decode, read_picture
 from linocut.request import Picture
+from linocut.sizes import MOST_DECODED
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 
@@ -253,9 +254,9 @@ def test_the_largest_that_is_read_is_25_megapixels() -> None:
         decode(file_of(Image.new("L", (5001, 5000)), "PNG"))
 
 
-def test_a_file_over_64_mb_is_refused() -> None:
-    with pytest.raises(InvalidPicture, match="over 64 MB"):
-        decode(b"\x89PNG\r\n\x1a\n" + bytes(MAX_BYTES))
+def test_a_file_over_96_mb_is_refused() -> None:
+    with pytest.raises(InvalidPicture, match="over 96 MB"):
+        decode(b"\x89PNG\r\n\x1a\n" + bytes(MOST_DECODED))
 
 
 def test_thousands_of_scans_are_not_decoded() -> None:
@@ -355,5 +356,5 @@ def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_endless_file_is_not_read_to_its_end() -> None:
-    with pytest.raises(InvalidPicture, match="over 64 MB"):
+    with pytest.raises(InvalidPicture, match="over 96 MB"):
         read_picture(Path(os.devnull).with_name("zero"))

@@ -22,7 +22,8 @@ from PIL import Image
 
 from linocut.errors import InvalidPicture, Unavailable
 from linocut.images.decode import decode
-from linocut.images.guard import MAX_BYTES, Guard, Normalised
+from linocut.images.guard import Guard, Normalised
+from linocut.sizes import MOST_DECODED
 
 T = TypeVar("T")
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -143,10 +144,10 @@ def test_what_is_no_picture_is_said_in_words() -> None:
     with_guard(work)
 
 
-def test_a_file_over_20_mb_is_refused_unseen() -> None:
+def test_a_file_over_96_mb_is_refused_unseen() -> None:
     async def work(guard: Guard) -> None:
-        with pytest.raises(InvalidPicture, match="over 20 MB"):
-            await guard.normalise(bytes(MAX_BYTES + 1))
+        with pytest.raises(InvalidPicture, match="over 96 MB"):
+            await guard.normalise(bytes(MOST_DECODED + 1))
         assert not guard._all  # no child was even begun
 
     with_guard(work)

@@ -68,9 +68,13 @@ def test_a_seed_is_drawn_where_none_was_sent(tmp_path: Path, desk: ModuleType) -
 def test_the_workers_estimate_is_reserved(tmp_path: Path, desk: ModuleType) -> None:
     async def scenario(service: Service) -> None:
         service = replace(service, supervisor=desk.NoWorker(12.5))
-        record = (await admit(service, desk.caller(), wish({"imageUrl": PICTURE}))).record
+        call = wish({"imageUrl": PICTURE, "go_fast": True})
+        record = (await admit(service, desk.caller(), call)).record
         assert record.estimate == 12.5
         assert service.supervisor.sizes == [(80, 64)]  # type: ignore[attr-defined]
+        assert service.supervisor.more == {"go_fast": True}  # type: ignore[attr-defined]
+        await admit(service, desk.caller(), wish({"go_fast": False}))
+        assert service.supervisor.more == {"go_fast": False}  # type: ignore[attr-defined]
 
     desk.run(tmp_path, scenario)
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx2
 import pytest
+
+from linocut.server.app import create_app
+from linocut.server.context import Service
 
 ORIGIN = "https://app.example.org"
 
@@ -25,6 +30,44 @@ def test_what_is_not_there_is_a_problem_with_the_request_s_name(shared_server: A
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["request_id"] == "mine-2"
+
+
+def test_what_nobody_expected_is_named_and_guarded_too(tmp_path: Path, desk: ModuleType) -> None:
+    async def breaks() -> None:
+        raise ZeroDivisionError("a secret")
+
+    async def scenario(service: Service) -> httpx2.Response:
+        app = create_app(service)
+        app.add_api_route("/breaks", breaks)
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get("/breaks", headers={"Origin": ORIGIN, "X-Request-Id": "mine"})
+
+    answer = desk.run(tmp_path, scenario, cors_origins=(ORIGIN,))
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == "mine"
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(("auth", "status"), [(True, 401), (False, 403)])
+def test_where_nobody_needs_a_key_other_names_and_sites_are_kept_out(
+    tmp_path: Path, desk: ModuleType, auth: bool, status: int
+) -> None:
+    async def scenario(service: Service) -> list[int]:
+        transport = httpx2.ASGITransport(app=create_app(service))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://evil.test") as client:
+            by_name = await client.get("/api/records")
+            by_page = await client.post(
+                "http://localhost/api/features",
+                content=b"{}",
+                headers={"Sec-Fetch-Site": "cross-site", "Origin": "http://evil.test"},
+            )
+            return [by_name.status_code, by_page.status_code]
+
+    said = {"auth": auth, "public_url": "https://lino.example.org"}
+    assert desk.run(tmp_path, scenario, **said) == [status, status]
 
 
 def test_another_method_is_a_problem_too(shared_server: Any) -> None:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from structlog.testing import capture_logs
 
 from linocut.errors import LinocutError
-from linocut.server.edge import REQUEST_ID, Cap, Crowd, Safe, Watch
+from linocut.server.edge import REQUEST_ID, Cap, Crowd, Local, Safe, Watch
 from linocut.server.metrics import Metrics
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -110,6 +110,65 @@ def test_a_route_says_its_own_headers_and_the_rest_is_safe() -> None:
     assert headers["cache-control"] == "public"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def local(path: str = "/") -> Watch:
+    """An application that needs no keys, with names and friends of its own."""
+    hosts, origins = ("nas.lan", "pictures.example.org"), ("https://app.example.org",)
+    return Watch(Local(routed(path, name), hosts=hosts, origins=origins), metrics=Metrics())
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "localhost:8000", "LOCALHOST:1", "127.0.0.1:8000", "127.1.2.3", "[::1]:8000",
+     "[::1]", "nas.lan", "NAS.lan:81", "pictures.example.org"],
+)  # fmt: skip
+def test_without_keys_it_answers_to_its_own_names(host: str) -> None:
+    assert get(local(), Host=host).status_code == 200
+    assert get(local(), Host=host, Origin=f"http://{host}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example",
+     "0.0.0.0", "192.168.1.2:8000", "2130706433", "[::]", "", "nas.lan.evil.example"],  # noqa: S104
+)  # fmt: skip
+def test_without_keys_a_name_that_was_given_this_address_is_refused(host: str) -> None:
+    answer = get(local(), Host=host)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert "LINOCUT_ALLOWED_HOSTS" in answer.json()["hint"]
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://app.example.org"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "https://app.example.org"}, 200),
+        ({"Origin": "http://localhost:3000"}, 200),
+    ],
+)
+def test_without_keys_pages_of_other_sites_send_nothing(said: dict[str, str], status: int) -> None:
+    headers = {"Host": "127.0.0.1:8000"} | said
+    (answer,) = ask(local(), ("POST", "/", {"headers": headers}))
+    assert answer.status_code == status
+    if status == 403:
+        assert "LINOCUT_CORS_ORIGINS" in answer.json()["hint"]
+
+
+def test_without_keys_a_link_may_be_followed_and_a_picture_shown_from_elsewhere() -> None:
+    there = {"Host": "localhost", "Sec-Fetch-Site": "cross-site"}
+    assert get(local(), **there, **{"Sec-Fetch-Dest": "document"}).status_code == 200
+    assert get(local(), **there, **{"Sec-Fetch-Dest": "script"}).status_code == 403
+    shown = get(local("/files/a.png"), "/files/a.png", **there, **{"Sec-Fetch-Dest": "image"})
+    assert shown.status_code == 200
 
 
 def test_a_crowd_is_told_to_come_back_but_may_ask_how_it_goes() -> None:

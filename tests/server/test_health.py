@@ -11,7 +11,7 @@ import pytest
 
 from linocut.errors import StorageUnavailable, Unavailable
 from linocut.server import health
-from linocut.server.health import Readiness, readiness
+from linocut.server.health import Glance, Readiness, readiness
 from linocut.workers.protocol import Condition
 
 
@@ -79,6 +79,56 @@ def test_a_database_that_hangs_does_not_hang_the_answer(monkeypatch: pytest.Monk
     assert asyncio.run(health._trouble("the database", asyncio.Event().wait())) == (  # type: ignore[arg-type]
         "the database does not answer"
     )
+
+
+class Counted:
+    """A service without anything, which counts how often it is looked up."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.looks = 0
+        self.draining = SimpleNamespace(on=False)
+        monkeypatch.setattr(health, "readiness", self.readiness)
+
+    async def readiness(self, _: Any) -> Readiness:
+        """A new answer, which takes a moment."""
+        self.looks += 1
+        await asyncio.sleep(0.01)
+        return Readiness(status="READY", ready=True, waits_for=(), workers=())
+
+
+def test_who_asks_at_the_same_time_shares_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        service: Any = Counted(monkeypatch)
+        glance = Glance(service)
+        gone, *others = (asyncio.create_task(glance.look()) for _ in range(20))
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert {found.status for found in await asyncio.gather(*others)} == {"READY"}
+        assert service.looks == 1
+
+    monkeypatch.setattr(health, "KEPT", 600.0)
+    asyncio.run(scenario())
+
+
+def test_an_answer_is_kept_until_it_is_old_or_the_server_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        service: Any = Counted(monkeypatch)
+        glance = Glance(service)
+        monkeypatch.setattr(health, "KEPT", 600.0)
+        for _ in range(3):
+            await glance.look()
+        assert service.looks == 1
+        service.draining.on = True
+        for _ in range(3):
+            await glance.look()
+        assert service.looks == 2
+        monkeypatch.setattr(health, "KEPT", 0.0)
+        await glance.look()
+        assert service.looks == 3
+
+    asyncio.run(scenario())
 
 
 def test_a_server_that_leaves_is_not_ready() -> None:

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from linocut.images.fetch import FetchPolicy
-from linocut.images.guard import MAX_BYTES
 from linocut.server.settings import Settings, is_loopback
+from linocut.sizes import MOST_SENT
 
 
 def test_a_server_needs_no_setting_at_all() -> None:
@@ -76,10 +76,10 @@ def test_a_host_that_may_be_reached_is_named_with_its_port(entry: str) -> None:
         assert FetchPolicy(allowed_hosts=frozenset(Settings(fetch_allow=(allowed,)).fetch_allow))
 
 
-def test_no_picture_may_be_larger_than_what_is_decoded() -> None:
-    assert Settings(max_upload=MAX_BYTES).max_upload == MAX_BYTES
+def test_no_picture_may_be_larger_than_what_strangers_may_send() -> None:
+    assert Settings(max_upload=MOST_SENT).max_upload == MOST_SENT
     with pytest.raises(ValidationError, match="max_upload"):
-        Settings(max_upload=MAX_BYTES + 1)
+        Settings(max_upload=MOST_SENT + 1)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,7 @@ def test_no_picture_may_be_larger_than_what_is_decoded() -> None:
         {"port": 65_536},
         {"link_seconds": 8 * 86_400},
         {"link_seconds": float("nan")},
+        {"link_seconds": 0.5},
         {"device": "gpu"},
         {"prefix": "../"},
         {"prefix": "no-slash"},

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from linocut.errors import ContentRefused, to_stored
+import pytest
+
+from linocut.errors import ContentRefused, Unavailable, to_stored
 from linocut.jobs.record import Record
+from linocut.jobs.store import Store
+from linocut.server import streams
 from linocut.server.context import Service
 from linocut.server.streams import frame, story
 
@@ -117,6 +123,38 @@ def test_a_failure_is_told_with_its_problem(tmp_path: Path, desk: ModuleType) ->
     assert last["data"]["error"]["code"] == "worker_failed"
     assert last["data"]["error"]["message"] == "it crashed"
     assert last["data"]["aiRecord"]["status"] == "FAILURE"
+
+
+def test_a_database_that_is_away_for_a_moment_does_not_end_a_story(
+    tmp_path: Path, desk: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def twice_away(name: str) -> None:
+        plain = getattr(Store, name)
+
+        async def asked(*given: Any) -> Any:
+            calls[name] += 1
+            if calls[name] <= 2:
+                raise Unavailable("the database is away", retry_after=1)
+            return await plain(*given)
+
+        monkeypatch.setattr(Store, name, asked)
+
+    async def scenario(service: Service) -> bytes:
+        record = await desk.drawn(service)
+        for name in ("events", "record", "place"):
+            twice_away(name)
+        return await read(service, record)
+
+    monkeypatch.setattr(streams, "POLL", 0.0)
+    events = desk.parsed(desk.run(tmp_path, scenario, sse_heartbeat=0.01))
+    told = [event for event in events if "id" in event]
+    assert [int(event["id"]) for event in told] == list(range(1, len(told) + 1))
+    assert told[-1]["event"] == "completed"
+    assert told[-1]["data"]["aiRecord"]["status"] == "SUCCESS"
+    assert calls["events"] > 2
+    assert calls["record"] > 2
 
 
 def test_a_server_that_leaves_says_so(tmp_path: Path, desk: ModuleType) -> None:

@@ -68,8 +68,8 @@ def _is_closed(line: socket.socket) -> bool:
 def test_slow_clients_are_closed_and_harm_nobody(sqlite_storm: Any) -> None:
     storm, most = sqlite_storm, sqlite_storm.sizes.slow
     kinds = {
-        "headers": b"POST /api/features HTTP/1.1\r\nHost: here\r\nX-Slow: ",
-        "bodies": b"POST /api/features HTTP/1.1\r\nHost: here\r\nContent-Type: application/json"
+        "headers": b"POST /api/features HTTP/1.1\r\nHost: [::1]\r\nX-Slow: ",
+        "bodies": b"POST /api/features HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json"
         b"\r\nContent-Length: 100000\r\n\r\n{",
         "silence": b"",
     }

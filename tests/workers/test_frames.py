@@ -166,14 +166,15 @@ def test_every_error_of_the_tree_comes_out_as_itself(kind: type[LinocutError]) -
 def test_what_an_error_says_beside_its_message_comes_out() -> None:
     wrong = InvalidRequest("width=3", field="width", hint="use 64")
     later = RateLimited("too many", retry_after=7.5)
-    for error in (wrong, later):
+    form = InvalidRequest("2 fields", fields=[("#/a", "no"), ("#/b", "neither")])
+    for error in (wrong, later, form):
         out = again(Refused(error=error, seconds=0.0))
         assert isinstance(out, Refused)
         assert vars(out.error) == vars(error)
 
 
 def test_an_error_of_an_unknown_code_is_a_failed_worker() -> None:
-    said = {"code": "of_tomorrow", "message": "a", "hint": "b", "more": {"shade": 3}}
+    said = {"code": "of_tomorrow", "message": "a", "hint": "b", "shade": 3}
     data = raw({"kind": "Refused", "blobs": [], "value": {"error": said, "seconds": 1.0}})
     out = read_frame(io.BytesIO(data))
     assert isinstance(out, Refused)
@@ -211,12 +212,17 @@ GOOD = {"kind": "Stopped", "blobs": [], "value": {"i": 1, "seconds": 0.5}}
         {
             "kind": "Refused",
             "blobs": [],
+            "value": {"error": {"code": "later", "message": "", "hint": ""}, "seconds": 1},
+        },
+        {
+            "kind": "Refused",
+            "blobs": [],
             "value": {
                 "error": {
                     "code": "invalid_request",
                     "message": "",
                     "hint": "",
-                    "more": {"shade": 1},
+                    "fields": [1],
                 },
                 "seconds": 1,
             },

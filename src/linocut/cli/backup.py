@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from linocut.cli import say
+from linocut.cli.flags import DataDir
 from linocut.cli.settings import in_force
 
 if TYPE_CHECKING:
     from linocut.jobs.backup import Copied
-
-DataDir = Annotated[
-    Path | None, typer.Option(help="The server's data folder. [~/.local/share/linocut]")
-]
 
 
 def backup(

@@ -1,4 +1,7 @@
-"""The flags of `linocut generate`, as one frozen value with the API's names and defaults."""
+"""The flags of `linocut generate`, as one frozen value with the API's names and defaults.
+
+And what every command that takes flags so shares: `takes`, `DataDir`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from linocut.images.encode import DEFAULT_QUALITY, Format
 from linocut.safety.policy import SafetyModel
 
 T = TypeVar("T")
+DataDir = Annotated[Path | None, Option(help="The server's data folder. [~/.local/share/linocut]")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 import typer
 
 from linocut.cli import say
-from linocut.cli.flags import takes
+from linocut.cli.flags import DataDir, takes
 from linocut.cli.settings import in_force
 from linocut.errors import InvalidRequest, NotFound
 
@@ -26,12 +26,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 DAY: Final = 86_400
 MOST: Final = 1_000_000_000
+MOST_DAYS: Final = 36_500  # a hundred years; a key without an end says nothing
 LEAST_QUOTA: Final = 0.001  # seconds; what is kept are milliseconds, and none of them is no limit
 
 app: Final = typer.Typer(help="Make, list and revoke API keys.")
-DataDir = Annotated[
-    Path | None, typer.Option(help="The server's data folder. [~/.local/share/linocut]")
-]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -66,7 +64,7 @@ class KeyFlags:
         typer.Option(min=0, help="Worker seconds a UTC day; 0 is no limit. [the server's]"),
     ] = None
     days: Annotated[
-        float | None, typer.Option(min=0, help="How long it works. [until it is revoked]")
+        float | None, typer.Option(help="How many days it works. [until it is revoked]")
     ] = None
     allow_unsafe: Annotated[
         bool,
@@ -180,7 +178,13 @@ def _check(flags: KeyFlags) -> None:
         raise InvalidRequest(
             f"{name!r} is no name for a key: use 1 to 64 characters that can be seen", field="name"
         )
-    for field in ("rate", "quota", "days"):
+    if flags.days is not None and not 0 < flags.days <= MOST_DAYS:
+        raise InvalidRequest(
+            f"days={flags.days:g}: use more than 0 and at most {MOST_DAYS:,}",
+            field="days",
+            hint="without --days it works until it is revoked",
+        )
+    for field in ("rate", "quota"):
         value = getattr(flags, field)
         if value is not None and not value < MOST:
             raise InvalidRequest(f"{field}={value:g}: use less than {MOST:,}", field=field)

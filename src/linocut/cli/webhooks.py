@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
 from linocut.cli import say
+from linocut.cli.flags import DataDir
 from linocut.cli.settings import in_force
 
 app: Final = typer.Typer(help="What receivers of webhooks need.")
@@ -23,9 +23,7 @@ def webhooks(context: typer.Context) -> None:
 
 @app.command()
 def secret(
-    data_dir: Annotated[
-        Path | None, typer.Option(help="The server's data folder. [~/.local/share/linocut]")
-    ] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Print the secret that signs every webhook of this server (Standard Webhooks)."""
     settings = in_force(os.environ, {"data_dir": data_dir}).settings

@@ -1,6 +1,6 @@
 """A picture's file becomes pixels, under guard: what comes in here was sent by strangers.
 
-PNG, JPEG and WebP only, at most 64 MB and 25 megapixels, both checked before anything is decoded.
+PNG, JPEG and WebP only, at most 96 MB and 25 megapixels, both checked before anything is decoded.
 The pixels come out as a viewer shows them: turned as EXIF says, transparency laid on white, every
 palette, gray, CMYK or 16-bit file as 8-bit RGB. Colour profiles are not applied: the numbers are
 taken as sRGB. Of an animation the first frame counts (of an animated PNG its default picture).
@@ -25,8 +25,8 @@ from linocut.images.containers import (
     for_the_decoder,
 )
 from linocut.request import Picture
+from linocut.sizes import MOST_DECODED
 
-MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_PIXELS: Final = 25_000_000
 MAX_JPEG_SCANS: Final = 100  # a progressive file has about ten; thousands would decode for hours
 
@@ -65,7 +65,7 @@ _DECODER_ERRORS: Final = (
 def decode(data: bytes, *, name: str = "the picture") -> Picture:
     """The file's pixels as RGB; InvalidPicture says in words what is wrong with the file."""
     container = container_of(data)
-    if len(data) > MAX_BYTES:
+    if len(data) > MOST_DECODED:
         raise _too_long(name)
     if container is None:
         raise _not_a_picture(data, name)
@@ -98,10 +98,10 @@ def read_picture(path: Path) -> Picture:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a picture's file; InvalidPicture if it cannot be read or is over 64 MB."""
+    """The bytes of a picture's file; InvalidPicture if it cannot be read or is over 96 MB."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(MOST_DECODED + 1)
     except FileNotFoundError as error:
         is_address = str(path).startswith(("http:", "https:"))
         hint = "download it first" if is_address else "check the path"
@@ -111,7 +111,7 @@ def read_file(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidPicture(f"{path} cannot be read: {reason}") from error
-    if len(data) > MAX_BYTES:
+    if len(data) > MOST_DECODED:
         raise _too_long(str(path))
     return data
 
@@ -165,4 +165,5 @@ def _not_a_picture(data: bytes, name: str) -> InvalidPicture:
 
 
 def _too_long(name: str) -> InvalidPicture:
-    return InvalidPicture(f"{name} is over {MAX_BYTES // 1024**2} MB", hint="make it smaller first")
+    most = MOST_DECODED // 1024**2
+    return InvalidPicture(f"{name} is over {most} MB", hint="make it smaller first")

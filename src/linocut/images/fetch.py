@@ -25,8 +25,8 @@ import httpx2
 
 from linocut.errors import InvalidPicture
 from linocut.images.addresses import is_host, is_host_and_port, is_public
+from linocut.sizes import MOST_SENT
 
-MAX_BYTES: Final = 20 * 1024 * 1024
 MAX_REDIRECTS: Final = 3
 MAX_ADDRESSES: Final = 3  # of those a name has; all are checked, this many are tried
 MAX_URL: Final = 8192
@@ -58,7 +58,7 @@ class FetchPolicy:
     enabled: bool = True
     ports: frozenset[int] = frozenset(_PORTS.values())
     allowed_hosts: frozenset[str] = frozenset()
-    max_bytes: int = MAX_BYTES
+    max_bytes: int = MOST_SENT
     seconds: float = 10.0
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ def guarded_client(policy: FetchPolicy, resolve: Resolver = look_up) -> httpx2.A
     )
 
 
-def parse_data_uri(text: str, max_bytes: int = MAX_BYTES) -> bytes:
+def parse_data_uri(text: str, max_bytes: int = MOST_SENT) -> bytes:
     """The bytes in a `data:image/png;base64,…` (or jpeg, webp); InvalidPicture if it is no such."""
     start = _DATA_URI.match(text)
     if start is None:

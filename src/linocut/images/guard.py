@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from linocut.errors import InvalidPicture, Unavailable
+from linocut.sizes import MOST_DECODED
 
-MAX_BYTES: Final = 20 * 1024 * 1024
-MAX_ANSWER: Final = 128 * 1024 * 1024  # 25 megapixels of noise are 75 MB
 MEMORY: Final = 512 * 1024 * 1024
 _LENGTH: Final = 8
 _START_SECONDS: Final = 60.0
@@ -70,10 +69,13 @@ class Guard:
         self._idle += started
 
     async def normalise(self, data: bytes, name: str = "the picture") -> Normalised:
-        """The picture as ours; InvalidPicture says in words what is wrong with it."""
-        if len(data) > MAX_BYTES:
+        """The picture as ours; InvalidPicture says in words what is wrong with it.
+
+        What was ours before passes again; strangers' bytes are counted where they come in.
+        """
+        if len(data) > MOST_DECODED:
             raise InvalidPicture(
-                f"{name} is over {MAX_BYTES // 1024**2} MB", hint="make it smaller first"
+                f"{name} is over {MOST_DECODED // 1024**2} MB", hint="make it smaller first"
             )
         async with self._child() as child:
             try:
@@ -155,7 +157,7 @@ async def _answer(child: Process) -> tuple[bytes, bytes]:
     source = cast(asyncio.StreamReader, child.stdout)
     kind = await source.readexactly(1)
     length = int.from_bytes(await source.readexactly(_LENGTH), "big")
-    if length > MAX_ANSWER:
+    if length > MOST_DECODED:
         raise EOFError("an answer that our own child would not give")
     return kind, await source.readexactly(length)
 

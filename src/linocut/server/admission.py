@@ -77,7 +77,7 @@ def submission_of(service: Service, caller: Caller, wish: Wish, gathered: Gather
     """What the store is handed."""
     order = decide(service, caller, wish, gathered)
     sizes = [(each.width, each.height) for each in gathered.references]
-    known = service.supervisor.estimate(order.request, sizes)
+    known = service.supervisor.estimate(order.request, sizes, go_fast=order.go_fast)
     return Submission(
         tenant=caller.tenant,
         key_id=caller.id,

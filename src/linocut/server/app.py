@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import cache, partial
 from importlib.metadata import version
 from typing import Final
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
 
 from linocut.server import health, problems
 from linocut.server.context import Service
-from linocut.server.edge import ALLOWED, EXPOSED, Cap, Crowd, Safe, Watch
+from linocut.server.edge import ALLOWED, EXPOSED, Cap, Crowd, Local, Safe, Watch
 from linocut.server.routes import ROUTERS
 from linocut.server.schemas import describe
 
@@ -26,6 +28,7 @@ def create_app(service: Service) -> FastAPI:
     """The whole API over these parts; it starts nothing and ends nothing."""
     app = routed()
     app.state.service = service
+    app.state.glance = health.Glance(service)
     problems.register(app)
     _wrap(app, service)
     return app
@@ -52,6 +55,12 @@ def _wrap(app: FastAPI, service: Service) -> None:
     settings = service.settings
     app.add_middleware(Cap, most=settings.max_body)
     app.add_middleware(Crowd, most=settings.max_connections)
+    if not settings.auth:
+        hosts = (*settings.allowed_hosts, urlsplit(settings.public_url).hostname or "")
+        origins = settings.cors_origins
+        app.add_middleware(Local, hosts=filter(None, hosts), origins=origins)
+    # The framework's own stands outside of everything: its answers would have no name and no CORS.
+    app.add_middleware(ServerErrorMiddleware, handler=problems.unexpected)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -1,7 +1,8 @@
 """What every request passes on its way in, and every answer on its way out.
 
-In this order: a name and a line of log (`Watch`), headers that protect (`Safe`), a limit on how
-many are inside at once (`Crowd`), and a limit on the body (`Cap`).
+In this order: a name and a line of log (`Watch`), headers that protect (`Safe`), where nobody needs
+a key a look at who sends (`Local`), a limit on how many are inside at once (`Crowd`), and a limit
+on the body (`Cap`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -19,9 +20,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from linocut.errors import LinocutError, PayloadTooLarge, Unavailable
+from linocut.errors import Forbidden, LinocutError, PayloadTooLarge, Unavailable
 from linocut.server.metrics import Metrics
 from linocut.server.problems import respond
+from linocut.server.settings import is_loopback
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +43,8 @@ SAFE: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+SHOWN: Final = 64
+_PORT: Final = re.compile(r":\d*$", re.ASCII)
 _WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
@@ -107,6 +111,58 @@ class Safe:
             await send(message)
 
         await self.app(scope, receive, safely)
+
+
+class Local:
+    """Refuses what pages of elsewhere have a browser send, where nobody needs a key.
+
+    Such a page may have given its own name this computer's address: then `Host` is that name. Or it
+    sends without being allowed to read the answer: then the browser says from where.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], origins: Iterable[str]) -> None:
+        self.app, self.origins = app, frozenset(origins)
+        self.hosts = frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        error = self._objection(scope) if scope["type"] == "http" else None
+        if error is None:
+            await self.app(scope, receive, send)
+        else:
+            await _refuse(error, scope, receive, send)
+
+    def _objection(self, scope: Scope) -> Forbidden | None:
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin", "")
+        if not self._is_ours(host):
+            return Forbidden(
+                f"this server needs no keys, and so answers to its own names only; "
+                f"{host[:SHOWN]!r} is none of them",
+                hint="use http://127.0.0.1, or name the host in LINOCUT_ALLOWED_HOSTS",
+            )
+        site = headers.get("sec-fetch-site")
+        strange = site == "cross-site" or (site is None and origin and not self._is_own(origin))
+        if not strange or _is_a_visit(scope, headers) or self.origins & {origin, "*"}:
+            return None
+        return Forbidden(
+            "this server needs no keys, and so takes nothing from the pages of other sites",
+            hint="name the page's origin in LINOCUT_CORS_ORIGINS, or use keys (LINOCUT_AUTH=true)",
+        )
+
+    def _is_own(self, origin: str) -> bool:
+        return self._is_ours(origin.partition("://")[2])
+
+    def _is_ours(self, host: str) -> bool:
+        host = host.lower()
+        name = _PORT.sub("", host)
+        return is_loopback(name) or not self.hosts.isdisjoint({host, name})
+
+
+def _is_a_visit(scope: Scope, headers: Headers) -> bool:
+    """Whether somebody follows a link, or a page shows a picture by the link it was given."""
+    shows = headers.get("sec-fetch-dest") == "document" or scope["path"].startswith("/files/")
+    return shows and scope["method"] in {"GET", "HEAD"}
 
 
 class Crowd:

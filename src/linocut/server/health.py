@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import time
 from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -23,6 +25,7 @@ BUSY: Final = "BUSY"
 DRAINING: Final = "DRAINING"
 DEGRADED: Final = "DEGRADED"
 PATIENCE: Final = 2.0
+KEPT: Final = 1.0  # to ask costs a transaction and a file, and nobody needs a key for it
 
 router = APIRouter(tags=["health"])
 
@@ -75,6 +78,26 @@ async def readiness(service: Service) -> Readiness:
         waits_for=tuple(waits),
         workers=tuple(_worker(one) for one in conditions),
     )
+
+
+@dataclass(slots=True)
+class Glance:
+    """How the service is, looked up once a second at most; who asks meanwhile shares the answer."""
+
+    service: Service
+    _asked: asyncio.Task[Readiness] | None = None
+    _at: float = 0.0
+    _was_leaving: bool = False
+
+    async def look(self) -> Readiness:
+        """The state of every part that drawing needs, as it was within the last second."""
+        now, leaving = time.monotonic(), self.service.draining.on
+        asked = self._asked
+        is_old = leaving != self._was_leaving or now - self._at >= KEPT
+        if asked is None or (asked.done() and is_old):
+            asked = self._asked = asyncio.create_task(readiness(self.service))
+            self._at, self._was_leaving = now, leaving
+        return await asyncio.shield(asked)  # who goes away takes the answer from nobody
 
 
 def _judged(conditions: Sequence[Condition]) -> tuple[str, bool]:
@@ -131,7 +154,8 @@ async def livez() -> Alive:
 @router.get("/ready", summary="The same as /readyz", include_in_schema=False)
 async def readyz(request: Request, response: Response) -> Readiness:
     """200 while a worker can draw and the database and the image store answer."""
-    found = await readiness(request.app.state.service)
+    glance: Glance = request.app.state.glance
+    found = await glance.look()
     if not found.ready:
         response.status_code = 503
         response.headers["Retry-After"] = "2"

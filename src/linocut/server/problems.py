@@ -34,6 +34,7 @@ __all__ = [
     "respond",
     "status_of",
     "to_stored",
+    "unexpected",
 ]
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -148,7 +149,7 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_framework)
     app.add_exception_handler(RequestValidationError, _of_parameters)
     app.add_exception_handler(ClientDisconnect, _of_client)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Exception, unexpected)
 
 
 def _respond(
@@ -215,8 +216,11 @@ async def _of_client(request: Request, error: Exception) -> Response:
     return respond(errors.InvalidBody("the body ended before it was whole"), request)
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    """The log has the route's template and never the path: that may hold words of a prompt."""
+async def unexpected(request: Request, error: Exception) -> Response:
+    """A 500 that says nothing of the error; the log does.
+
+    It has the route's template and never the path: that may hold words of a prompt.
+    """
     request_id = _request_id(request)
     _log.error(
         "unexpected %s at %s %s",

@@ -39,7 +39,10 @@ class Safety(BaseModel):
 class Place(Shape):
     """How the record stands in the queue."""
 
-    place: int | None = Field(description="1 is next, 0 is being drawn; null when it has ended.")
+    place: int | None = Field(
+        description="1 is next, 0 is being drawn; null when it has ended. "
+        "The list of records does not tell it: there it is null."
+    )
     seconds_left: float | None = Field(description="About how long it still takes.")
     seconds_waited: float | None = Field(description="How long it waited for a worker.")
 

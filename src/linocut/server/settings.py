@@ -16,9 +16,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 from linocut.images.addresses import is_host_and_port
 from linocut.jobs.folder import DataFolder
 from linocut.safety.policy import SafetyModel
+from linocut.sizes import MOST_SENT
 
 MB: Final = 1_000_000
-MOST_UPLOAD: Final = 20 * 1024 * 1024  # what the decoder takes
 DAY: Final = 86_400
 CHECKPOINT: Final = "linocut-mini"
 
@@ -145,10 +145,10 @@ class Settings(BaseModel):
         20 * MB,
         "bytes that one picture may have: uploaded, fetched or in a data URI; at most 20 MiB",
         ge=1024,
-        le=MOST_UPLOAD,
+        le=MOST_SENT,
     )
     link_seconds: Seconds = _set(
-        DAY, "seconds that a link to a picture works; at most 7 days", le=7 * DAY
+        DAY, "seconds that a link to a picture works; at most 7 days", ge=1, le=7 * DAY
     )
     retention_days: float = _set(
         0.0, "finished records and their pictures are deleted after so many days; 0 never",

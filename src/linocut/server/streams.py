@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
-from linocut.errors import of_stored
+from linocut.errors import Unavailable, of_stored
 from linocut.jobs.record import ENDINGS, Record, RecordEvent, State
 from linocut.server.answers import answer
 from linocut.server.context import Service
@@ -61,21 +61,42 @@ async def story(service: Service, record: Record, *, after: int, base: str) -> A
     spoken = time.monotonic()
     async with aclosing(looks(service, record.id)) as pulse:
         async for due in pulse:
-            for event in await service.store.events(record.id, after) if due else ():
+            for event, told in await _news(service, record, after, base) if due else ():
                 after, spoken = event.seq, time.monotonic()
-                yield await _told(service, record, event, base)
+                yield told
                 if event.kind in KINDS:
                     return
             if time.monotonic() - spoken >= service.settings.sse_heartbeat:
                 spoken = time.monotonic()
                 yield b": still here\n\n"
-                now = await service.store.record(record.tenant, record.id)
-                if now is None or (now.is_final and not await service.store.events(now.id, after)):
+                stands = await _stands(service, record, after)
+                if stands is None:
                     return
-                if now.state is State.QUEUED:
-                    place = await service.store.place(now.id)
-                    yield frame("queued", {"uuid": now.id, "place": place})
+                if stands:
+                    yield stands
     yield frame("shutdown", {"uuid": record.id, "retry": RETRY_MS})
+
+
+async def _news(
+    service: Service, record: Record, after: int, base: str
+) -> Sequence[tuple[RecordEvent, bytes]]:
+    """The events behind `after` and their frames; none while the database is away."""
+    with suppress(Unavailable):  # the next look finds them
+        found = await service.store.events(record.id, after)
+        return [(event, await _told(service, record, event, base)) for event in found]
+    return ()
+
+
+async def _stands(service: Service, record: Record, after: int) -> bytes | None:
+    """The place of a record that waits, as a frame, else nothing; None if no event will come."""
+    with suppress(Unavailable):
+        now = await service.store.record(record.tenant, record.id)
+        if now is None or (now.is_final and not await service.store.events(now.id, after)):
+            return None
+        if now.state is State.QUEUED:
+            place = await service.store.place(now.id)
+            return frame("queued", {"uuid": now.id, "place": place})
+    return b""
 
 
 async def _told(service: Service, record: Record, event: RecordEvent, base: str) -> bytes:

@@ -26,9 +26,10 @@ from linocut.catalog import (
     TextEncoderConfig,
     TransformerConfig,
 )
-from linocut.errors import LinocutError, WorkerFailed
+from linocut.errors import LinocutError, WorkerFailed, of_stored, to_stored
 from linocut.events import Decoding, Encoding, Started, Step
 from linocut.request import ImageRequest, Picture
+from linocut.sizes import MOST_DECODED
 from linocut.workers.protocol import (
     Finished,
     Job,
@@ -41,7 +42,7 @@ from linocut.workers.protocol import (
 )
 
 MAX_HEAD: Final = 4 * 1024**2
-MAX_BLOB: Final = 96 * 1024**2  # 25 megapixels of noise as a PNG, and some
+MAX_BLOB: Final = MOST_DECODED + 4 * 1024**2  # what is decoded may be sent, and some more
 MAX_BLOBS: Final = 11 * MAX_BLOB
 _LENGTH: Final = struct.Struct(">I")
 
@@ -70,7 +71,6 @@ _PARTS: Final = frozenset({
     TextEncoderConfig, TextConditioning,
 })  # fmt: skip
 _CONTAINERS: Final = (tuple, Mapping)
-_SAID_BY_SOME: Final = ("field", "stage", "category", "retry_after")
 
 
 def write_frame(frame: Frame) -> bytes:
@@ -161,8 +161,7 @@ def _plain(value: Any, blobs: list[bytes]) -> Any:
         blobs.append(value)
         return len(blobs) - 1
     if isinstance(value, LinocutError):
-        more = {name: getattr(value, name) for name in _SAID_BY_SOME if hasattr(value, name)}
-        return {"code": value.code, "message": value.message, "hint": value.hint, "more": more}
+        return to_stored(value)
     if type(value) in _PARTS or type(value) in _KINDS.values():
         return {part.name: _plain(getattr(value, part.name), blobs) for part in fields(value)}
     if isinstance(value, tuple | list):
@@ -228,26 +227,10 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _error(plain: Any) -> LinocutError:
     """The error of the tree; WorkerFailed where the tree has no such code."""
-    if not isinstance(plain, dict) or not isinstance(plain.get("more"), dict):
-        raise FrameError("an error needs code, message, hint and more")
-    said, hint, more = plain.get("message"), plain.get("hint"), plain["more"]
-    if not isinstance(said, str) or not isinstance(hint, str):
-        raise FrameError("an error needs a message and a hint")
-    kind = _tree().get(str(plain.get("code")))
-    if kind is None:
-        return WorkerFailed(said, hint=hint)
+    said = ("code", "message", "hint")
+    if not isinstance(plain, dict) or not all(isinstance(plain.get(name), str) for name in said):
+        raise FrameError("an error needs a code, a message and a hint")
     try:
-        return kind(said, hint=hint, **more)
-    except TypeError as error:
-        raise FrameError(f"a {kind.__name__} does not say {', '.join(more)}") from error
-
-
-@cache
-def _tree() -> dict[str, type[LinocutError]]:
-    """All errors by their code."""
-    kinds, found = [LinocutError], {}
-    for kind in kinds:
-        if "code" in vars(kind):  # a subclass elsewhere that shares its parent's is no kind itself
-            found[kind.code] = kind
-        kinds += kind.__subclasses__()
-    return found
+        return of_stored(plain, WorkerFailed)
+    except (TypeError, ValueError) as error:
+        raise FrameError(f"no error: {error}") from error

@@ -119,6 +119,7 @@ LINES: Final[dict[str, tuple[Callable[[str], bytes], set[int]]]] = {
         {200, 202},
     ),
     "Prefer, without an end": (posted("Prefer: " + "a;" * 10_000, SIZED, body=GOOD), {200}),
+    "Prefer, one long word": (posted("Prefer: " + "a" * 30_000, SIZED, body=GOOD), {200}),
     "an odd Idempotency-Key": (posted("Idempotency-Key: \xff \xfe", SIZED, body=GOOD), {400}),
     "an empty Idempotency-Key": (posted("Idempotency-Key:", SIZED, body=GOOD), {400}),
     "an odd Last-Event-ID": (

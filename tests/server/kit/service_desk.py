@@ -92,10 +92,11 @@ class NoWorker:
     def __init__(self, seconds: float | None = None) -> None:
         self.seconds = seconds
         self.sizes: list[Any] = []
+        self.more: dict[str, Any] = {}
 
-    def estimate(self, _request: ImageRequest, sizes: Any = (), **_more: Any) -> float | None:
+    def estimate(self, _request: ImageRequest, sizes: Any = (), **more: Any) -> float | None:
         """What was said at birth."""
-        self.sizes = list(sizes)
+        self.sizes, self.more = list(sizes), more
         return self.seconds
 
     def conditions(self) -> tuple[Any, ...]:

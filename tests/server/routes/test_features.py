@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from starlette.requests import Request
 
-from linocut.server.routes.features import Preference
+from linocut.server.routes.features import MAX_PREFERENCE, Preference
 
 PATH = "/api/features"
 
@@ -97,6 +97,10 @@ def test_a_wait_that_is_up_answers_202(slow_server: Any, desk: ModuleType) -> No
         (['wait="7"; foo=1, handling=lenient'], False, 7.0),
         (["wait=soon"], False, None),
         (["depth-noroot"], False, None),
+        (["a" * 30_000], False, None),
+        (["a" * 30_000 + ", respond-async"], True, None),
+        ([", ,wait=5, "], False, 5.0),
+        (["wait=5; " + "a" * MAX_PREFERENCE], False, None),
     ],
 )
 def test_preferences_are_read_and_what_is_unknown_is_passed_over(

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
+import httpx2
 import pytest
 from starlette.requests import Request
 
+from linocut.errors import Unavailable
 from linocut.jobs.record import Record, State
 from linocut.jobs.store import Store
 from linocut.server import streams
 from linocut.server.answers import in_line
 from linocut.server.answers import waiting as asked_again
+from linocut.server.app import create_app
 from linocut.server.context import Service
+from linocut.server.idempotency import fingerprint
+from linocut.server.routes import features
 from linocut.server.routes.features import ended
 
 
@@ -113,6 +120,91 @@ def test_nobody_waits_longer_than_anything_runs_here(tmp_path: Path, desk: Modul
         assert (await calling).state is State.PROCESSING
 
     desk.run(tmp_path, scenario)
+
+
+def test_a_database_that_is_away_for_a_moment_loses_no_answer(
+    tmp_path: Path, desk: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = 0
+    plain = Store.record
+
+    async def twice_away(self: Store, tenant: str, id: str) -> Record | None:
+        nonlocal away
+        if away < 2:
+            away += 1
+            raise Unavailable("the database is away", retry_after=1)
+        return await plain(self, tenant, id)
+
+    async def scenario(service: Service) -> None:
+        record = await claimed(service, desk)
+        await service.store.succeed(record.id, record.fence, [], {}, 1.0)
+        monkeypatch.setattr(Store, "record", twice_away)
+        assert (await waiting(service, record)).state is State.SUCCESS
+
+    monkeypatch.setattr(streams, "POLL", 0.0)
+    desk.run(tmp_path, scenario)
+    assert away == 2
+
+
+def test_accepted_work_is_told_with_its_id_though_the_database_is_away(
+    tmp_path: Path, desk: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_away(*_: Any) -> None:
+        raise Unavailable("the database is away", retry_after=1)
+
+    async def scenario(service: Service) -> None:
+        monkeypatch.setattr(Store, "record", is_away)
+        monkeypatch.setattr(Store, "place", is_away)
+        answer = await posted(service, desk, Prefer="wait=0")
+        assert answer.status_code == 202
+        record = answer.json()["aiRecord"]
+        assert answer.headers["location"] == f"/api/records/{record['uuid']}"
+        assert record["metadata"]["queue"]["place"] is None
+
+    desk.run(tmp_path, scenario, auth=False)
+
+
+def test_a_record_that_is_deleted_is_not_waited_for(tmp_path: Path, desk: ModuleType) -> None:
+    async def scenario(service: Service) -> None:
+        record = await desk.submitted(service)
+        await service.store.cancel("ours", record.id)
+        await service.store.delete("ours", record.id)
+        async with asyncio.timeout(20):
+            assert (await waiting(service, record)).state is State.CANCELED
+
+    desk.run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(("key", "count"), [("", 0), ("once", 1)])
+def test_a_fingerprint_is_made_for_an_idempotency_key_alone_and_a_large_one_in_a_thread(
+    tmp_path: Path, desk: ModuleType, monkeypatch: pytest.MonkeyPatch, key: str, count: int
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def noted(route: str, body: Any) -> str:
+        threads.append(threading.current_thread())
+        return fingerprint(route, body)
+
+    async def scenario(service: Service) -> None:
+        for large in (False, True):
+            monkeypatch.setattr(features, "LARGE", 0 if large else 1_000_000)
+            headers = {"Idempotency-Key": f"{key}-{large}"} if key else {}
+            answer = await posted(service, desk, **headers, Prefer="respond-async")
+            assert answer.status_code == 202
+
+    monkeypatch.setattr(features, "fingerprint", noted)
+    desk.run(tmp_path, scenario, auth=False)
+    main = threading.main_thread()
+    assert [thread is main for thread in threads] == [True, False][: 2 * count]
+
+
+async def posted(service: Service, desk: ModuleType, **headers: str) -> httpx2.Response:
+    """The answer of an application over these parts, where nobody needs a key."""
+    open_to_all = replace(service.keyring, is_open=True)
+    app = create_app(replace(service, keyring=open_to_all))
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        return await client.post(features.ROUTE, json=desk.call(), headers=headers)
 
 
 def test_an_accepted_call_knows_its_place_without_asking_again(

@@ -32,7 +32,7 @@ from linocut.server.dialects.features import (
 )
 from linocut.server.dialects.features_fields import NUMBER
 from linocut.server.dialects.features_sources import LISTS, NUMBERED
-from linocut.sizes import ASPECT_RATIOS, MEGAPIXELS
+from linocut.sizes import ASPECT_RATIOS, DIVISORS
 
 Schema = dict[str, Any]
 
@@ -212,9 +212,9 @@ ADDITIONAL: Final[Schema] = {
 }
 MEGAPIXEL: Final[Schema] = _optional(
     {"type": "string", "pattern": r"^(0\.250{0,8}|1(\.0{1,8})?)$"},
-    {"type": "number", "enum": [float(text) for text in MEGAPIXELS]},
+    {"type": "number", "enum": [float(text) for text in DIVISORS]},
 ) | {
     "default": "1",
-    "description": f"About how many pixels: {' or '.join(MEGAPIXELS)} million.",
-    "examples": list(MEGAPIXELS),
+    "description": f"About how many pixels: {' or '.join(DIVISORS)} million.",
+    "examples": list(DIVISORS),
 }

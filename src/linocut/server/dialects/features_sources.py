@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from linocut.errors import InvalidPicture, NotFound
-from linocut.images.fetch import MAX_BYTES, MAX_URL, parse_data_uri
+from linocut.images.fetch import MAX_URL, parse_data_uri
 from linocut.images.keys import parts_of
 from linocut.request import MAX_REFERENCES
 from linocut.server.dialects.features_fields import Form, shown
+from linocut.sizes import MOST_SENT
 
 Kind = Literal["asset", "url", "data"]
 
@@ -52,7 +53,7 @@ class Source:
     text: str
     pointer: str
 
-    def decoded(self, max_bytes: int = MAX_BYTES) -> bytes:
+    def decoded(self, max_bytes: int = MOST_SENT) -> bytes:
         """The bytes of a data URI; InvalidPicture if they are no base64, or too many."""
         try:
             return parse_data_uri(self.text, max_bytes)

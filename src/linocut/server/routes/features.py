@@ -11,19 +11,19 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from linocut.errors import Conflict, LinocutError, of_stored
+from linocut.errors import Conflict, LinocutError, Unavailable, of_stored
 from linocut.jobs.record import Record, State
 from linocut.jobs.terms import Submitted
 from linocut.server import problems
 from linocut.server.admission import Wish, admit
-from linocut.server.answers import answer, base_url, in_line, service_of
+from linocut.server.answers import answer, base_url, in_line, in_short, service_of
 from linocut.server.auth import Drawer
 from linocut.server.body import JsonObject, read_json
 from linocut.server.context import Service
@@ -36,9 +36,8 @@ from linocut.server.streams import HEADERS, MEDIA_TYPE, looks, story
 
 ROUTE: Final = "/api/features"
 LARGE: Final = 1_000_000  # bytes from which a body is parsed beside the event loop
-_PREFERENCE: Final = re.compile(
-    r'\s*([\w-]+)\s*(?:=\s*"?(\d{1,6})"?)?\s*(?:;[^,]*)?(?:,|$)', re.ASCII
-)
+MAX_PREFERENCE: Final = 100  # characters of one preference; the ones we know are short
+_PREFERENCE: Final = re.compile(r'([\w-]+)\s*(?:=\s*"?(\d{1,6})"?)?\s*(?:;.*)?', re.ASCII)
 
 READ: Final = [
     sent_header(HEADER, "The same key with the same body leads to the same record."),
@@ -63,8 +62,10 @@ class Preference:
     @classmethod
     def of(cls, request: Request) -> Preference:
         """As the request says."""
-        text = ",".join(request.headers.getlist("prefer"))
-        found = {name.lower(): value for name, value in _PREFERENCE.findall(text)}
+        said = ",".join(request.headers.getlist("prefer")).split(",")
+        short = (each.strip() for each in said if len(each) <= MAX_PREFERENCE)
+        known = filter(None, map(_PREFERENCE.fullmatch, short))
+        found = {each[1].lower(): each[2] for each in known}
         wait = found.get("wait")
         return cls("respond-async" in found, float(wait) if wait else None)
 
@@ -99,13 +100,14 @@ async def create(
     """
     service = service_of(request)
     allowance = await service.limiter.take(caller)
-    body = await _body(request)
+    key = key_in(request.headers.get(HEADER))
+    body, digest = await _body(request, is_keyed=bool(key))
     call = parse(body)
     base = base_url(request)
     wish = Wish(
         call=call,
-        idempotency_key=key_in(request.headers.get(HEADER)),
-        fingerprint=fingerprint(ROUTE, body),
+        idempotency_key=key,
+        fingerprint=digest,
         preview=is_streaming if call.wants_previews is None else call.wants_previews,
         here=base,
     )
@@ -118,12 +120,15 @@ async def create(
     return await _answered(request, call, submitted, headers)
 
 
-async def _body(request: Request) -> JsonObject:
+async def _body(request: Request, *, is_keyed: bool) -> tuple[JsonObject, str]:
+    """The object, and its fingerprint where an Idempotency-Key will ask for it."""
     raw = await request.body()
-    kind = request.headers.get("content-type")
-    if len(raw) < LARGE:
-        return read_json(raw, kind)
-    return await asyncio.to_thread(read_json, raw, kind)
+
+    def read() -> tuple[JsonObject, str]:
+        body = read_json(raw, request.headers.get("content-type"))
+        return body, fingerprint(ROUTE, body) if is_keyed else ""
+
+    return read() if len(raw) < LARGE else await asyncio.to_thread(read)
 
 
 async def _answered(
@@ -160,13 +165,22 @@ async def ended(request: Request, service: Service, record: Record, seconds: flo
     async with aclosing(looks(service, record.id, follows=False)) as pulse:
         async for due in pulse:
             if due and not record.is_final:
-                record = await service.store.record(record.tenant, record.id) or record
+                record = await _looked_up(service, record)
             is_left = service.draining.on and record.state is State.QUEUED
             if record.is_final or is_left or time.monotonic() >= until:
                 break
             if await request.is_disconnected():
                 break
     return record
+
+
+async def _looked_up(service: Service, record: Record) -> Record:
+    """The record as it is now; as it was while the database is away, canceled if it was deleted."""
+    try:
+        now = await service.store.record(record.tenant, record.id)
+    except Unavailable:
+        return record  # it is accepted, and the next look may tell how it goes
+    return now or replace(record, state=State.CANCELED)
 
 
 async def record_answer(
@@ -177,9 +191,12 @@ async def record_answer(
     waits: Waiting | None = None,
 ) -> Response:
     """`{"aiRecord": …}`; 202 says where to ask again. waits: if that is known already."""
-    content: dict[str, Any] = {
-        "aiRecord": await answer(service_of(request), record, base_url(request), waits)
-    }
+    service, base = service_of(request), base_url(request)
+    try:
+        told = await answer(service, record, base, waits)
+    except Unavailable:  # how long it waits is not known now; that it was accepted is
+        told = in_short(service, record, base)
+    content: dict[str, Any] = {"aiRecord": told}
     at = {"Location": f"/api/records/{record.id}", "Retry-After": "2"} if status == 202 else {}
     return JSONResponse(content, status, {**headers, **at, "Cache-Control": "no-store"})
 
