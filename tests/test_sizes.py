@@ -8,12 +8,10 @@ from hypothesis import strategies as st
 
 from linocut.errors import InvalidRequest
 from linocut.images import decode
-from linocut.request import ImageRequest
+from linocut.request import MOST_DECODED, MOST_SENT, ImageRequest
 from linocut.sizes import (
     ASPECT_RATIOS,
     DIVISORS,
-    MOST_DECODED,
-    MOST_SENT,
     drawn_size,
     size_of,
     start_index,

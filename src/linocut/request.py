@@ -19,6 +19,9 @@ MAX_REFERENCES: Final = 10
 MAX_PROMPT_CHARACTERS: Final = 20_000
 MIN_REFERENCE_SIDE: Final = 64
 MAX_REFERENCE_ASPECT: Final = 8
+MOST_SENT: Final = 20 * 1024**2  # bytes of a picture's file that a stranger sends
+# Of a file that is decoded: 25 megapixels of noise as our own PNG are 75 MB, and 100 as a column.
+MOST_DECODED: Final = 96 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How large a picture and its file may be, how large one is drawn, and where a run starts.
+"""How large a picture may be, how large one is drawn, and where a run starts.
 
 Torch-free.
 """
@@ -26,9 +26,6 @@ ASPECT_RATIOS: Final = {
     "9:21": (640, 1536),
 }
 DIVISORS: Final = {"1": 1, "0.25": 2}  # by megapixels: what each side of the table is divided by
-MOST_SENT: Final = 20 * 1024**2  # bytes of a picture's file that a stranger sends
-# Of a file that is decoded: 25 megapixels of noise as our own PNG are 75 MB, and 100 as a column.
-MOST_DECODED: Final = 96 * 1024**2
 ONE_REFERENCE_PIXELS: Final = 2024 * 2024  # the published limits
 MORE_REFERENCES_PIXELS: Final = 1024 * 1024
 

@@ -18,8 +18,7 @@ from PIL import Image
 
 from linocut.errors import InvalidPicture
 from linocut.images.decode import MAX_JPEG_SCANS, decode, read_picture
-from linocut.request import Picture
-from linocut.sizes import MOST_DECODED
+from linocut.request import MOST_DECODED, Picture
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 

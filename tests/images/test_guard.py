@@ -23,7 +23,7 @@ from PIL import Image
 from linocut.errors import InvalidPicture, Unavailable
 from linocut.images.decode import decode
 from linocut.images.guard import Guard, Normalised
-from linocut.sizes import MOST_DECODED
+from linocut.request import MOST_DECODED
 
 T = TypeVar("T")
 FORMATS = ("PNG", "JPEG", "WEBP")

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from linocut.images.fetch import FetchPolicy
+from linocut.request import MOST_SENT
 from linocut.server.settings import Settings, is_loopback
-from linocut.sizes import MOST_SENT
 
 
 def test_a_server_needs_no_setting_at_all() -> None:

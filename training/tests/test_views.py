@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linocut.catalog import MINI
-from linocut.sizes import ASPECT_RATIOS, MEGAPIXELS, drawn_size, size_of
+from linocut.sizes import ASPECT_RATIOS, DIVISORS, drawn_size, size_of
 from linocut_training import views
 from linocut_training.concepts import BACKGROUNDS, CONCEPTS, STYLES
 
@@ -36,7 +36,7 @@ def work(tmp_path, cutouts, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize("ratio", ASPECT_RATIOS)
-@pytest.mark.parametrize("megapixels", MEGAPIXELS)
+@pytest.mark.parametrize("megapixels", DIVISORS)
 def test_every_size_of_the_api_is_drawn_on_a_grid_that_is_learned(ratio, megapixels) -> None:
     width, height = drawn_size(
         *size_of(ratio, megapixels),

@@ -24,8 +24,7 @@ from linocut.images.containers import (
     exif_orientation,
     for_the_decoder,
 )
-from linocut.request import Picture
-from linocut.sizes import MOST_DECODED
+from linocut.request import MOST_DECODED, Picture
 
 MAX_PIXELS: Final = 25_000_000
 MAX_JPEG_SCANS: Final = 100  # a progressive file has about ten; thousands would decode for hours

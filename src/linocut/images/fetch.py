@@ -25,7 +25,7 @@ import httpx2
 
 from linocut.errors import InvalidPicture
 from linocut.images.addresses import is_host, is_host_and_port, is_public
-from linocut.sizes import MOST_SENT
+from linocut.request import MOST_SENT
 
 MAX_REDIRECTS: Final = 3
 MAX_ADDRESSES: Final = 3  # of those a name has; all are checked, this many are tried

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from linocut.errors import InvalidPicture, Unavailable
-from linocut.sizes import MOST_DECODED
+from linocut.request import MOST_DECODED
 
 MEMORY: Final = 512 * 1024 * 1024
 _LENGTH: Final = 8

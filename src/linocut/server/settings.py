@@ -15,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 
 from linocut.images.addresses import is_host_and_port
 from linocut.jobs.folder import DataFolder
+from linocut.request import MOST_SENT
 from linocut.safety.policy import SafetyModel
-from linocut.sizes import MOST_SENT
 
 MB: Final = 1_000_000
 DAY: Final = 86_400

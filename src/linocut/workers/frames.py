@@ -28,8 +28,7 @@ from linocut.catalog import (
 )
 from linocut.errors import LinocutError, WorkerFailed, of_stored, to_stored
 from linocut.events import Decoding, Encoding, Started, Step
-from linocut.request import ImageRequest, Picture
-from linocut.sizes import MOST_DECODED
+from linocut.request import MOST_DECODED, ImageRequest, Picture
 from linocut.workers.protocol import (
     Finished,
     Job,

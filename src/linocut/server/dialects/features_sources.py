@@ -10,9 +10,8 @@ from typing import Any, Final, Literal
 from linocut.errors import InvalidPicture, NotFound
 from linocut.images.fetch import MAX_URL, parse_data_uri
 from linocut.images.keys import parts_of
-from linocut.request import MAX_REFERENCES
+from linocut.request import MAX_REFERENCES, MOST_SENT
 from linocut.server.dialects.features_fields import Form, shown
-from linocut.sizes import MOST_SENT
 
 Kind = Literal["asset", "url", "data"]
 
