@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,9 +42,14 @@ class World:
         return dict(counted)
 
     @property
+    def num_open(self) -> int:
+        """How many records have not ended."""
+        return sum(record.state not in FINAL for record in self.records.values())
+
+    @property
     def is_settled(self) -> bool:
         """Whether every record has ended."""
-        return all(record.state in FINAL for record in self.records.values())
+        return self.num_open == 0
 
 
 async def look(url: str, *folders: Path, sweep: bool = False) -> World:
@@ -77,14 +83,16 @@ async def row(store: Store, uuid: str) -> Any:
     return found
 
 
-async def settled(url: str, *folders: Path, seconds: float = 120.0) -> World:
-    """The world once every record has ended, or as it is when time is up; then swept."""
-    async with asyncio.timeout(seconds + 30):
-        for _ in range(int(seconds / 0.5)):
-            if (await look(url)).is_settled:
-                break
-            await asyncio.sleep(0.5)
-        return await look(url, *folders, sweep=True)
+async def settled(url: str, *folders: Path, patience: float = 120.0) -> World:
+    """The world once every record has ended, or when none has for so many seconds; then swept."""
+    left, since = -1, time.monotonic()
+    while not (world := await look(url)).is_settled:
+        if world.num_open != left:
+            left, since = world.num_open, time.monotonic()
+        elif time.monotonic() > since + patience:
+            break
+        await asyncio.sleep(0.5)
+    return await look(url, *folders, sweep=True)
 
 
 async def _rows(store: Store, statement: Any) -> Sequence[Any]:
