@@ -127,11 +127,11 @@ def _key(settings: Settings, news: Listening) -> _Key:
     more = "open the answer's temporaryUrl; make a key for each program: linocut keys add NAME"
     if sys.stdout.isatty():
         text = news.first_key.text
-        return _Key(f"{text}  (an admin's; shown only now, so keep it)", text, more)
+        return _Key(f"{text}  (for the admin; shown only now, so keep it)", text, more)
     path = settings.data_folder / KEY_FILE
     _keep(path, news.first_key.text)
     return _Key(
-        f"an admin's is in {path}; read it and delete the file",
+        f"the admin's is in {path}; read it, then delete the file",
         f"'\"$(cat {shlex.quote(str(path))})\"'",
         more,
     )
