@@ -19,7 +19,7 @@ def test_every_test_that_the_page_names_is_there() -> None:
 
 
 def test_every_decision_names_a_test() -> None:
-    text = PAGE.read_text(encoding="utf-8").split("## How near")[0]
+    text = PAGE.read_text(encoding="utf-8").split("## How close")[0]
     rows = [line for line in text.splitlines() if line.startswith("|") and "---" not in line]
     decisions = [row for row in rows if not row.startswith("| decision")]
     assert len(decisions) > 15
