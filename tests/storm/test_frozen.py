@@ -16,6 +16,7 @@ from linocut.errors import Unavailable
 from linocut.jobs.store import Store
 
 PATIENCE = 60.0
+BEGUN = 2  # events: queued, and started by a worker
 DROPPED = "dropped"  # what a server says of a picture that is not its own any more
 
 
@@ -49,10 +50,11 @@ def test_a_server_that_slept_through_its_lease_writes_nothing(storm: Any) -> Non
         async with connected(frozen.url, storm.history) as client:
             made = await client.create(wish(f"sleeper {number}", steps=6))
 
-        async def is_in(state: str) -> bool:
-            return bool((await row(store, made.uuid)).state == state)
+        async def is_in(state: str, events: int = 0) -> bool:
+            found = await row(store, made.uuid)
+            return bool(found.state == state and found.last_seq >= events)
 
-        await _until(lambda: is_in("PROCESSING"))
+        await _until(lambda: is_in("PROCESSING", BEGUN))  # before that, it would only be stopped
         await _frozen(frozen, store)
         before = await row(store, made.uuid)
         assert before.state == "PROCESSING"
