@@ -227,6 +227,19 @@ GOOD = {"kind": "Stopped", "blobs": [], "value": {"i": 1, "seconds": 0.5}}
                 "seconds": 1,
             },
         },
+        {
+            "kind": "Refused",
+            "blobs": [],
+            "value": {
+                "error": {
+                    "code": "invalid_request",
+                    "message": "",
+                    "hint": "",
+                    "shade": 1,
+                },
+                "seconds": 1,
+            },
+        },
     ],
 )
 def test_a_head_that_is_wrong_is_a_frame_error(head: Any) -> None:

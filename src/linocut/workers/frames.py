@@ -26,7 +26,7 @@ from linocut.catalog import (
     TextEncoderConfig,
     TransformerConfig,
 )
-from linocut.errors import LinocutError, WorkerFailed, of_stored, to_stored
+from linocut.errors import LinocutError, WorkerFailed, kinds, of_stored, to_stored
 from linocut.events import Decoding, Encoding, Started, Step
 from linocut.request import MOST_DECODED, ImageRequest, Picture
 from linocut.workers.protocol import (
@@ -229,6 +229,9 @@ def _error(plain: Any) -> LinocutError:
     said = ("code", "message", "hint")
     if not isinstance(plain, dict) or not all(isinstance(plain.get(name), str) for name in said):
         raise FrameError("an error needs a code, a message and a hint")
+    kind = kinds().get(plain["code"])
+    if kind and (more := plain.keys() - {*said, *kind.details}):
+        raise FrameError(f"a {kind.__name__} does not say {', '.join(sorted(more))}")
     try:
         return of_stored(plain, WorkerFailed)
     except (TypeError, ValueError) as error:
