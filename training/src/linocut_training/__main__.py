@@ -23,6 +23,7 @@ from linocut_training import (
     fetch,
     parallel,
     rasterise,
+    shipped,
     text_encoder,
     transformer,
     views,
@@ -47,10 +48,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for data and states")
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--card", type=Path, required=True, help="folder of its model card")
+    parser.add_argument(
+        "--from", type=Path, dest="start", metavar="DIR",
+        help="go on from a finished checkpoint: its networks, and new optimisers",
+    )  # fmt: skip
     parser.add_argument("--until", choices=[name for name, _ in STAGES], default=STAGES[-1][0])
     chosen = parser.parse_args()
     folders = Folders(chosen.work, chosen.out, chosen.card)
     folders.work.mkdir(parents=True, exist_ok=True)
+    if chosen.start:
+        shipped.go_on_from(chosen.start, folders.work)
     for name, stage in STAGES:
         began = time.monotonic()
         print(f"{name}: started", flush=True)

@@ -92,6 +92,12 @@ def loss_of(drawn: Tensor, wanted: Tensor) -> Tensor:
     return error.abs().mean() + edges + F.avg_pool2d(error, 8).abs().mean()
 
 
+def optimisers_of(model: Autoencoder, plan: Plan) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the matrices, AdamW for the rest."""
+    matrices, rest = split_parameters(model, lambda name: "conv_out" in name)
+    return Muon(matrices, plan.muon_rate), torch.optim.AdamW(rest, plan.adam_rate)
+
+
 def train(rank: int, processes: int, work: Path, plan: Plan) -> None:
     """One process's share of the training; resumes from `work/autoencoder.pt`."""
     torch.manual_seed(plan.seed)
@@ -100,8 +106,7 @@ def train(rank: int, processes: int, work: Path, plan: Plan) -> None:
     with torch.no_grad():
         bias = model.encoder.quant_conv.get_parameter("bias")
         bias[MINI.autoencoder.latent_channels :] = INITIAL_LOG_VARIANCE
-    matrices, rest = split_parameters(model, lambda name: "conv_out" in name)
-    optimisers = (Muon(matrices, plan.muon_rate), torch.optim.AdamW(rest, plan.adam_rate))
+    optimisers = optimisers_of(model, plan)
     rates = (plan.muon_rate, plan.adam_rate)
     average = Average(model)
     state_file, first = work / "autoencoder.pt", 0
@@ -145,13 +150,19 @@ def train(rank: int, processes: int, work: Path, plan: Plan) -> None:
 
 
 def trained(work: Path) -> Autoencoder:
-    """The averaged autoencoder with its latent statistics set from 512 whole pictures."""
+    """The averaged autoencoder with its latent statistics; those it came with stay."""
     model = Autoencoder(MINI.autoencoder)
     state = torch.load(work / "autoencoder.pt", weights_only=True)
     model.load_state_dict(state["model"])
     for parameter, value in zip(model.parameters(), state["average"], strict=True):
         parameter.data.copy_(value)
-    objects = np.load(work / "objects.npy", mmap_mode="r")
+    if not model.bn.num_batches_tracked:
+        _set_statistics(model, np.load(work / "objects.npy", mmap_mode="r"))
+    return model.eval().requires_grad_(False)
+
+
+def _set_statistics(model: Autoencoder, objects: np.ndarray) -> None:
+    """Mean and variance of every token channel, from 512 whole pictures."""
     rng = np.random.default_rng(1)
     with torch.inference_mode():
         means = [
@@ -161,7 +172,6 @@ def trained(work: Path) -> Autoencoder:
     model.bn.running_mean.copy_(tokens.mean(1))
     model.bn.running_var.copy_(tokens.var(1))
     model.bn.num_batches_tracked.fill_(1)
-    return model.eval().requires_grad_(False)
 
 
 def _whole(icons: np.ndarray, count: int, rng: np.random.Generator) -> Tensor:

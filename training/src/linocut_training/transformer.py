@@ -1,9 +1,8 @@
 """Trains the velocity network, with the text encoder, on cached latents; then distils guidance in.
 
 First stage: flow matching (arXiv 2210.02747), the target being noise - picture, at guidance 1.
-Second stage: the guidance w becomes an input. A frozen copy of the first stage tells how much
-the caption changes the velocity, and that change is added (w - 1) times to the target, so that
-one forward pass gives what classifier-free guidance (arXiv 2207.12598) needs two for.
+Second stage: the guidance becomes an input (`linocut_training.guidance`). Its two teachers are
+frozen copies: the end of the first stage, and an early step of it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from linocut.catalog import MINI
 from linocut.model import attention
 from linocut.model.text_encoder import TextEncoder
 from linocut.model.transformer import Transformer
-from linocut_training import captions, parallel, views
+from linocut_training import captions, guidance, parallel, views
 from linocut_training.concepts import CONCEPTS
 from linocut_training.optim import Average, Muon, rate_at, split_parameters
 from linocut_training.text_encoder import context, new_encoder, token_ids
@@ -31,19 +30,24 @@ from linocut_training.text_encoder import context, new_encoder, token_ids
 EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
 REFERENCE_TIME = 10
 STAGE_TWO_SHARE = 0.4  # of the learning rates, where stage two begins
+# Of a concept's placements on the square grid: words do not say where a thing stands, and a network
+# that has to average over many places draws soft edges. References show where: edits have them all.
+ASKED_PLACEMENTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How long and how fast; defaults are the shipped checkpoint's.
 
+    weaker_after: the share of stage one after which its network is what stage two calls weaker.
     edit_share, other_share: batches with a reference picture, and batches off the square grid.
     short_text: text rows of most steps, or the longest caption's: it leaves most of the padding
     out. full_text_every: a step in so many has all rows, as drawing has.
     """
 
     steps: int = 2900
-    guided_steps: int = 150
+    guided_steps: int = 350
+    weaker_after: float = 0.35
     batch: int = 40
     muon_rate: float = 2e-3
     adam_rate: float = 1e-3
@@ -141,6 +145,10 @@ class Source:
         self.latents = [np.load(views.latents_file(work, g), mmap_mode="r") for g in self.grids]
         self.views = [list(views.views_on(grid)) for grid in self.grids]
         self.square = {view: index for index, view in enumerate(self.views[0])}
+        self.asked = [
+            [index for index, view in enumerate(of) if view.placement < ASKED_PLACEMENTS]
+            for of in self.views
+        ]
 
     def batch(self, step: int, rank: int) -> Batch:
         """One process's batch of a step; all processes draw the same kind."""
@@ -155,7 +163,7 @@ class Source:
         return self._captioned(grid, mine)
 
     def _captioned(self, grid: int, rng: random.Random) -> Batch:
-        chosen = rng.choices(range(len(self.views[grid])), k=self.plan.batch)
+        chosen = rng.choices(self.asked[grid], k=self.plan.batch)
         words = []
         for index in chosen:
             view = self.views[grid][index]
@@ -196,18 +204,22 @@ def _some_empty(words: list[str], rng: random.Random) -> list[str]:
 
 def noise_levels(count: int, generator: torch.Generator) -> Tensor:
     """Logit-normal levels in (0, 1), leaning towards noise, where the layout is decided. [count]"""
-    return torch.sigmoid(torch.randn(count, generator=generator) + 0.5)
+    return torch.sigmoid(torch.randn(count, generator=generator) + 0.8)
 
 
 @dataclass
 class Training:
-    """Everything that changes from step to step, and what it is saved as."""
+    """Everything that changes from step to step, and what it is saved as.
+
+    weaker, teacher: the averaged network early in stage one, and at its end.
+    """
 
     network: Network
     average: Average
     optimisers: tuple[torch.optim.Optimizer, ...]
     rates: tuple[float, ...]
     step: int = 0
+    weaker: Network | None = None
     teacher: Network | None = None
 
     def save(self, file: Path) -> None:
@@ -217,6 +229,7 @@ class Training:
             "average": self.average.values,
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "step": self.step,
+            "weaker": self.weaker.state_dict() if self.weaker else None,
             "teacher": self.teacher.state_dict() if self.teacher else None,
         }
         parallel.save_state(file, state)
@@ -229,9 +242,20 @@ class Training:
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.step = state["step"]
-        if state["teacher"]:
-            self.teacher = frozen_copy(self.network)
-            self.teacher.load_state_dict(state["teacher"])
+        self.weaker, self.teacher = (
+            self._frozen(state[name]) if state[name] else None for name in ("weaker", "teacher")
+        )
+
+    def averaged(self) -> Network:
+        """The averaged network as it is now; it learns no more."""
+        network = frozen_copy(self.network)
+        self.average.copy_to(network)
+        return network
+
+    def _frozen(self, state: dict[str, Any]) -> Network:
+        network = frozen_copy(self.network)
+        network.load_state_dict(state)
+        return network
 
 
 def frozen_copy(network: Network) -> Network:
@@ -275,9 +299,10 @@ def train(rank: int, processes: int, work: Path, plan: Plan) -> None:
     last = plan.steps + plan.guided_steps
     while training.step < last:
         step = training.step
+        if step >= plan.steps * plan.weaker_after and training.weaker is None:
+            training.weaker = training.averaged()
         if step >= plan.steps and training.teacher is None:
-            training.teacher = frozen_copy(training.network)
-            training.average.copy_to(training.teacher)
+            training.teacher = training.averaged()
         generator = torch.Generator().manual_seed((plan.seed * 1_000_003 + step) * 64 + rank)
         length = plan.short_text if step % plan.full_text_every else tokens.full
         loss, high = _loss(training, source.batch(step, rank), tokens, length, generator)
@@ -338,13 +363,13 @@ def _loss(
     noisy, target = torch.lerp(clean, noise, level), noise - clean
     guidance_B = torch.ones(count)
     if training.teacher is not None:
-        guidance_B = guidance_scales(count, generator)
-        empty = tokens.rows([""] * count)
-        with_words = context(training.teacher.text_encoder, rows, length)
-        without = context(training.teacher.text_encoder, empty, length)
-        change = _guided_change(
-            training.teacher, noisy, t_B, batch.reference_BCHW, with_words, without
+        assert training.weaker is not None
+        guidance_B = guidance.scales(count, generator)
+        teacher, weaker = (
+            _answers(network, noisy, t_B, batch.reference_BCHW, length)
+            for network in (training.teacher, training.weaker)
         )
+        change = guidance.change(teacher, weaker, rows, tokens.rows([""] * count))
         target = target + (guidance_B - 1)[:, None, None, None] * change
     text = context(training.network.text_encoder, rows, length)
     guess = training.network(noisy, t_B, guidance_B, text, batch.reference_BCHW)
@@ -353,19 +378,15 @@ def _loss(
     return error_B.mean(), noisier.mean() if len(noisier) else error_B.detach().mean()
 
 
-def guidance_scales(count: int, generator: torch.Generator) -> Tensor:
-    """Mostly 1 to 6, where people draw; one in five from the API's whole range, 0 to 10. [count]"""
-    usual = 1 + 5 * torch.rand(count, generator=generator)
-    whole = 10 * torch.rand(count, generator=generator)
-    return torch.where(torch.rand(count, generator=generator) < 0.2, whole, usual)
+def _answers(
+    network: Network, noisy: Tensor, t_B: Tensor, reference: Tensor | None, length: int
+) -> guidance.Velocity:
+    """What a frozen network says of these latents under any captions."""
 
+    @torch.no_grad()
+    def velocity(rows: list[list[int]]) -> Tensor:
+        text = context(network.text_encoder, rows, length)
+        result: Tensor = network(noisy, t_B, torch.ones_like(t_B), text, reference)
+        return result
 
-@torch.no_grad()
-def _guided_change(
-    teacher: Network, noisy: Tensor, t_B: Tensor, reference: Tensor | None, *contexts: Tensor
-) -> Tensor:
-    """What the first context changes in the teacher's velocity, against the second."""
-    ones = torch.ones_like(t_B)
-    with_words, without = (teacher(noisy, t_B, ones, text, reference) for text in contexts)
-    change: Tensor = with_words - without
-    return change
+    return velocity
