@@ -56,7 +56,7 @@ def work(tmp_path: Path) -> Path:
 def test_the_source_left_out_is_not_practised(work) -> None:
     batches = Practice(work, batch=8, seed=0)
     assert LEFT_OUT not in SOURCES
-    assert batches.num_concepts == 3 + 2 * 3 + 3  # a sticker counts twice, once peeled
+    assert batches.num_concepts == 2 * 3 + 3 + 2 * 3  # cartoon and sticker count twice, once peeled
     assert gates.read_rules()["classifier"] == {
         "left_out_source": LEFT_OUT,
         "least_concept_accuracy": classifier.LEAST_ACCURACY,
@@ -91,11 +91,11 @@ def test_a_style_is_taught_by_its_source_alone(work) -> None:
     batches = Practice(work, batch=8, seed=0)
     found = {
         source: batches.styles[: batches.num_concepts][start : start + count].tolist()
-        for source, start, count in (("noto", 0, 3), ("twemoji", 3, 6), ("fxemoji", 9, 3))
+        for source, start, count in (("noto", 0, 6), ("twemoji", 6, 6), ("fxemoji", 12, 3))
     }
     cartoon, sticker = (list(STYLES).index(style) for style in ("cartoon", "sticker"))
     assert found == {
-        "noto": [cartoon] * 3, "twemoji": [sticker, NONE] * 3, "fxemoji": [NONE] * 3
+        "noto": [cartoon, NONE] * 3, "twemoji": [sticker, NONE] * 3, "fxemoji": [NONE] * 3
     }  # fmt: skip
 
 
@@ -143,11 +143,11 @@ def test_a_placement_covers_what_its_scale_says(monkeypatch) -> None:
 
 
 def test_a_peeled_sticker_has_lost_its_border_and_nothing_else() -> None:
-    disc = np.zeros((96, 96, 4), dtype=np.uint8)
+    disc, border = np.zeros((96, 96, 4), dtype=np.uint8), STYLES["sticker"].border
     rows, columns = np.mgrid[:96, :96] - 47.5
     disc[rows**2 + columns**2 < 30**2] = (200, 30, 30, 255)
-    sticker = outlined(Image.fromarray(disc)).convert("RGBa")
-    before, after = np.asarray(sticker), np.asarray(peeled(sticker))
+    sticker = outlined(Image.fromarray(disc), border).convert("RGBa")
+    before, after = np.asarray(sticker), np.asarray(peeled(sticker, border))
     white = (before[..., :3] > 180).all(-1)
     assert white.sum() > 500
     assert (after[..., :3] > 180).all(-1).sum() < 0.2 * white.sum()

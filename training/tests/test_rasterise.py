@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from linocut_training import fetch, icons, rasterise
-from linocut_training.concepts import CONCEPT_OF
+from linocut_training.concepts import CONCEPT_OF, STYLES
 
 CIRCLE = '<circle cx="5" cy="5" r="2" fill="#d01020"/>'
 PACK = {
@@ -68,7 +68,7 @@ def test_what_counts_as_ordinary(code: str, ordinary: bool) -> None:
 
 def test_an_object_is_trimmed_centred_and_fills_the_square(tarball: Path) -> None:
     drawing = icons.drawings_by_code(tarball)["2764"]
-    picture = rasterise.draw(drawing, side=100, sticker=False)
+    picture = rasterise.draw(drawing, side=100, border=None)
     left, top, right, bottom = picture.getchannel("A").getbbox() or (0, 0, 0, 0)
     assert picture.size == (100, 100)
     assert abs(left + right - 100) <= 1
@@ -78,7 +78,7 @@ def test_an_object_is_trimmed_centred_and_fills_the_square(tarball: Path) -> Non
 
 def test_a_sticker_has_a_white_border_of_the_same_size(tarball: Path) -> None:
     drawing = icons.drawings_by_code(tarball)["1f34e"]
-    picture = np.asarray(rasterise.draw(drawing, side=200, sticker=True))
+    picture = np.asarray(rasterise.draw(drawing, side=200, border=STYLES["sticker"].border))
     middle = picture[100]
     first = int(np.flatnonzero(middle[:, 3] > 127)[0])
     assert 6 <= first <= 10
@@ -86,10 +86,20 @@ def test_a_sticker_has_a_white_border_of_the_same_size(tarball: Path) -> None:
     assert tuple(middle[100]) == (0xD0, 0x10, 0x20, 255)
 
 
+def test_a_cartoon_is_inked_and_fills_the_square_like_all_others(tarball: Path) -> None:
+    drawing, border = icons.drawings_by_code(tarball)["1f34e"], STYLES["cartoon"].border
+    picture = rasterise.draw(drawing, side=200, border=border)
+    left, _, right, _ = picture.getchannel("A").point(lambda a: 255 * (a > 127)).getbbox()
+    assert abs(right - left - 0.92 * 200) <= 2
+    middle = np.asarray(picture)[100]
+    assert tuple(middle[left + 3]) == (*border.colour, 255)
+    assert tuple(middle[100]) == (0xD0, 0x10, 0x20, 255)
+
+
 def test_failures_are_named_and_the_rest_is_drawn_once(tarball: Path, tmp_path: Path) -> None:
     drawings = icons.drawings_by_name(tarball)
     jobs = [
-        rasterise.Job(drawings[name], tmp_path / "out" / f"{name}.png", 32, sticker=False)
+        rasterise.Job(drawings[name], tmp_path / "out" / f"{name}.png", 32, border=None)
         for name in ("red-apple", "nothing")
     ]
     failed = rasterise.draw_all(jobs)
@@ -116,7 +126,7 @@ def test_a_drawing_that_kills_its_process_is_named_and_the_rest_is_drawn(
     good = icons.drawings_by_code(tarball)["1f34e"]
     bad = icons.Drawing("bad", Deadly())
     jobs = [
-        rasterise.Job(drawing, tmp_path / f"{number}.png", 32, sticker=False)
+        rasterise.Job(drawing, tmp_path / f"{number}.png", 32, border=None)
         for number, drawing in enumerate((good, bad, good))
     ]
     failed = rasterise.draw_all(jobs)

@@ -20,6 +20,21 @@ class Concept:
 
 
 @dataclass(frozen=True, slots=True)
+class Border:
+    """A line around an object and a soft rim outside it; widths are shares of a cut-out's side."""
+
+    colour: Colour
+    width: float
+    rim_colour: Colour = (0, 0, 0)
+    rim: float = 0.0
+
+    @property
+    def whole(self) -> float:
+        """Both widths together."""
+        return self.width + self.rim
+
+
+@dataclass(frozen=True, slots=True)
 class Style:
     """One way of drawing, and how captions speak of it.
 
@@ -32,6 +47,7 @@ class Style:
     word: str
     noun: str
     patterns: tuple[str, ...]
+    border: Border | None = None
 
 
 # key is the name with underscores; a row is: code point, name, synonyms ...
@@ -217,9 +233,15 @@ CONCEPT_OF: Final = {concept.key: concept for concept in CONCEPTS}
 _COMMON_PATTERNS: Final = ("{a}, %s style", "{a} in %s style", "{n}, %s style")
 
 
-def _style(key: str, source: str, word: str, noun: str, *patterns: str) -> Style:
+def _style(
+    key: str, source: str, word: str, noun: str, *patterns: str, border: Border | None = None
+) -> Style:
     common = tuple(pattern % word for pattern in _COMMON_PATTERNS)
-    return Style(key, source, word, noun, common + patterns)
+    return Style(key, source, word, noun, common + patterns, border)
+
+
+_INK: Final = Border((34, 28, 32), 0.026)  # as comics are inked: without it, noto looks flat or 3D
+_DIE_CUT: Final = Border((255, 255, 255), 0.04, (186, 186, 190), 0.008)  # the rim shows on white
 
 
 STYLES: Final = {
@@ -258,6 +280,7 @@ STYLES: Final = {
             "cartoon {n}",
             "a cartoon drawing of {a}",
             "{a} as a cartoon",
+            border=_INK,
         ),
         _style(
             "sticker",
@@ -269,9 +292,11 @@ STYLES: Final = {
             "{n} sticker",
             "{a} as a sticker",
             "a die-cut sticker of {a}",
+            border=_DIE_CUT,
         ),
     )
 }
+BORDERS: Final = {style.source: style.border for style in STYLES.values()}
 DEFAULT_STYLE: Final = "3d"  # what a caption without a style means
 
 # Drawn by other hands: a classifier that has seen these judges the shape and not the file.

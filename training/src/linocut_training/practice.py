@@ -22,9 +22,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageChops, ImageFilter
 from torch import Tensor
 
-from linocut_training.concepts import BACKGROUNDS, CONCEPTS, EXTRA_SOURCES, STYLES
+from linocut_training.concepts import BACKGROUNDS, BORDERS, CONCEPTS, EXTRA_SOURCES, STYLES, Border
 from linocut_training.gates import COLOURS, HELD_SCALES, held_colours, nearest_colours
-from linocut_training.rasterise import OUTLINE, RIM, STICKER_SOURCE
 
 LEFT_OUT: Final = "emojione"  # another artist's, and complete; chosen before the first training
 STYLE_SOURCES: Final = tuple(style.source for style in STYLES.values())
@@ -108,7 +107,7 @@ Row = tuple[Tensor, int, int, int]  # cut-out, concept, style, other
 
 
 def _concept_cutouts(work: Path) -> Iterator[Row]:
-    """Every concept of every source but the one left out; stickers without their border too."""
+    """Every concept of every source but the one left out; those with a border without it too."""
     for source in SOURCES:
         style = STYLE_SOURCES.index(source) if source in STYLE_SOURCES else NONE
         for index, concept in enumerate(CONCEPTS):
@@ -116,8 +115,8 @@ def _concept_cutouts(work: Path) -> Iterator[Row]:
             if file.exists():
                 cutout = _small(file)
                 yield _tensor(cutout), index, style, NONE
-                if source == STICKER_SOURCE:
-                    yield _tensor(peeled(cutout)), index, NONE, NONE
+                if border := BORDERS.get(source):
+                    yield _tensor(peeled(cutout, border)), index, NONE, NONE
 
 
 def other_codes(work: Path) -> list[str]:
@@ -128,11 +127,10 @@ def other_codes(work: Path) -> list[str]:
 
 
 def _other_cutouts(work: Path, codes: list[str]) -> Iterator[Row]:
-    for source in STYLE_SOURCES:
+    for source, border in BORDERS.items():
         for index, code in enumerate(codes):
             cutout = _small(work / "variety" / source / f"{code}.png")
-            bordered = source == STICKER_SOURCE and index % 2 == 0
-            plain = peeled(cutout) if source == STICKER_SOURCE and not bordered else cutout
+            plain = peeled(cutout, border) if border and index % 2 else cutout
             # Styles are told by the concepts alone: many an emoji looks the same in two styles.
             yield _tensor(plain), NONE, NONE, index
 
@@ -144,11 +142,10 @@ def _small(file: Path) -> Image.Image:
         return picture.convert("RGBa").resize(size, Image.Resampling.LANCZOS)
 
 
-def peeled(sticker: Image.Image) -> Image.Image:
-    """A premultiplied sticker without its white border and grey rim."""
-    border = int((OUTLINE + RIM) * sticker.width)
-    bands = sticker.split()
-    inner = bands[3].filter(ImageFilter.MinFilter(2 * border + 1))
+def peeled(cutout: Image.Image, border: Border) -> Image.Image:
+    """A premultiplied cut-out without its border."""
+    bands = cutout.split()
+    inner = bands[3].filter(ImageFilter.MinFilter(2 * int(border.whole * cutout.width) + 1))
     return Image.merge("RGBa", [ImageChops.multiply(band, inner) for band in bands])
 
 

@@ -20,7 +20,7 @@ import resvg_py
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from .concepts import CONCEPTS, EXTRA_SOURCES, STYLES, Concept
+from .concepts import BORDERS, CONCEPTS, EXTRA_SOURCES, STYLES, Border, Colour, Concept
 from .icons import (
     Drawing,
     drawings_by_code,
@@ -33,14 +33,10 @@ from .icons import (
 CUTOUT_SIDE: Final = 512
 VARIETY_SIDE: Final = 256
 FILL: Final = 0.92  # of the square, by the object's longer side
-OUTLINE: Final = 0.04  # of the square: the white border of a sticker
-RIM: Final = 0.008  # of the square: its soft grey edge, so that it shows on white too
-RIM_GREY: Final = 186
 VISIBLE: Final = 8  # of 255: fainter alpha is a renderer's haze and does not count as the object
 CHILDREN: Final = 2
 CHUNK: Final = 8
 
-STICKER_SOURCE: Final = STYLES["sticker"].source
 CODED_SOURCES: Final = tuple(style.source for style in STYLES.values())
 NAMING_SOURCE: Final = "noto"  # its names are the ones the packages without code points use
 
@@ -52,7 +48,7 @@ class Job:
     drawing: Drawing
     path: Path
     side: int
-    sticker: bool
+    border: Border | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +76,7 @@ def make_cutouts(tarballs: Mapping[str, Path], work: Path) -> tuple[Missing, ...
                 missing.append(Missing(source, concept.key, "not in the package"))
             else:
                 path = work / "cutouts" / source / f"{concept.key}.png"
-                jobs.append(Job(drawing, path, CUTOUT_SIDE, source == STICKER_SOURCE))
+                jobs.append(Job(drawing, path, CUTOUT_SIDE, BORDERS.get(source)))
         missing += [Missing(source, job.path.stem, reason) for job, reason in draw_all(jobs)]
     return tuple(missing)
 
@@ -94,7 +90,7 @@ def make_variety(tarballs: Mapping[str, Path], work: Path) -> tuple[Missing, ...
                 drawing,
                 work / "variety" / source / f"{code}.png",
                 VARIETY_SIDE,
-                source == STICKER_SOURCE,
+                BORDERS[source],
             )
             for code, drawing in drawings_by_code(tarballs[source]).items()
             if is_ordinary(code)
@@ -125,8 +121,8 @@ def draw_all(jobs: Iterable[Job]) -> list[tuple[Job, str]]:
         return draw_all(left[:half]) + draw_all(left[half:])
 
 
-def draw(drawing: Drawing, *, side: int, sticker: bool) -> Image.Image:
-    """A drawing as RGBA, trimmed and centred in a square; the sticker's border counts as object."""
+def draw(drawing: Drawing, *, side: int, border: Border | None) -> Image.Image:
+    """A drawing as RGBA, trimmed and centred in a square; its border counts as object."""
     if isinstance(drawing.content, bytes):
         with Image.open(io.BytesIO(drawing.content)) as picture:
             rgba = picture.convert("RGBA")
@@ -136,9 +132,9 @@ def draw(drawing: Drawing, *, side: int, sticker: bool) -> Image.Image:
         )
         with Image.open(io.BytesIO(bytes(png))) as picture:
             rgba = picture.convert("RGBA")
-    if not sticker:
+    if border is None:
         return centred(rgba, side=side, fill=FILL)
-    return outlined(centred(rgba, side=side, fill=FILL - 2 * (OUTLINE + RIM)))
+    return outlined(centred(rgba, side=side, fill=FILL - 2 * border.whole), border)
 
 
 def centred(picture: Image.Image, *, side: int, fill: float) -> Image.Image:
@@ -156,17 +152,21 @@ def centred(picture: Image.Image, *, side: int, fill: float) -> Image.Image:
     return square
 
 
-def outlined(picture: Image.Image) -> Image.Image:
-    """The object as a die-cut sticker: a white border around it, and a thin soft grey rim."""
-    side = picture.width
-    alpha = picture.getchannel("A")
-    border = _grown(alpha, OUTLINE * side).filter(ImageFilter.GaussianBlur(side / 640))
-    rim = _grown(alpha, (OUTLINE + RIM) * side).filter(ImageFilter.GaussianBlur(side / 256))
-    grey = Image.new("RGBA", picture.size, (RIM_GREY, RIM_GREY, RIM_GREY + 4, 0))
-    white = Image.new("RGBA", picture.size, (255, 255, 255, 0))
-    grey.putalpha(rim)
-    white.putalpha(border)
-    return Image.alpha_composite(Image.alpha_composite(grey, white), picture)
+def outlined(picture: Image.Image, border: Border) -> Image.Image:
+    """The object with a border around it, and the border's soft rim around that."""
+    side, alpha = picture.width, picture.getchannel("A")
+    drawn = _filled(_grown(alpha, border.width * side), border.colour, blur=side / 640)
+    if border.rim:
+        rim = _filled(_grown(alpha, border.whole * side), border.rim_colour, blur=side / 256)
+        drawn = Image.alpha_composite(rim, drawn)
+    return Image.alpha_composite(drawn, picture)
+
+
+def _filled(shape: Image.Image, colour: Colour, *, blur: float) -> Image.Image:
+    """A shape of one colour, its edge softened by `blur` pixels."""
+    area = Image.new("RGBA", shape.size, (*colour, 0))
+    area.putalpha(shape.filter(ImageFilter.GaussianBlur(blur)))
+    return area
 
 
 def _grown(alpha: Image.Image, radius: float) -> Image.Image:
@@ -181,7 +181,7 @@ def _grown(alpha: Image.Image, radius: float) -> Image.Image:
 def _draw_to_file(job: Job) -> str | None:
     """None, or why the picture could not be made."""
     try:
-        picture = draw(job.drawing, side=job.side, sticker=job.sticker)
+        picture = draw(job.drawing, side=job.side, border=job.border)
     except (ValueError, OSError) as error:
         return str(error)
     unfinished = job.path.with_suffix(".part")
