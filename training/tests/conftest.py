@@ -24,7 +24,7 @@ from linocut.catalog import (
     TextEncoderConfig,
     TransformerConfig,
 )
-from linocut_training import autoencoder, export, text_encoder, transformer, views
+from linocut_training import autoencoder, export, network, text_encoder, transformer, views
 from linocut_training.concepts import CONCEPTS, STYLES
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test never goes out
@@ -64,7 +64,7 @@ WORDS = ("a red apple", "draw the apple on a blue background", "turn it into a s
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
     """The toy, which the whole recipe now takes for MINI; and it knows two concepts only."""
-    for module in (autoencoder, export, text_encoder, transformer, views):
+    for module in (autoencoder, export, network, text_encoder, transformer, views):
         monkeypatch.setattr(module, "MINI", TOY)
     monkeypatch.setattr(views, "CONCEPTS", CONCEPTS[:2])
     return TOY

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from linocut_training import autoencoder, export, shipped, transformer
+from linocut_training.network import Network
 from linocut_training.optim import Average
-from linocut_training.transformer import Network, Plan, train
+from linocut_training.transformer import Plan, train
 
 
 @pytest.fixture

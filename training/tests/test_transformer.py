@@ -1,6 +1,6 @@
-"""The network as it is trained is the network as it draws; batches and steps can be repeated."""
+"""Batches and steps can be repeated, stopped and gone on with; guidance is learnt at last."""
 
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from linocut.sampling import tokens
-from linocut.sampling.denoise import bind, denoise
 from linocut_training import captions, transformer, views
 from linocut_training.concepts import CONCEPTS, STYLES
-from linocut_training.text_encoder import context
+from linocut_training.network import Network
 from linocut_training.transformer import (
-    Network,
     Plan,
     Source,
+    Stretch,
     averaged,
     frozen_copy,
-    grid_positions,
     noise_levels,
     rate_share,
-    text_positions,
     train,
 )
 
@@ -41,15 +37,6 @@ def network(toy) -> Network:
 
 
 @pytest.fixture
-def lively(toy) -> Network:
-    """The toy network with weights large enough for every input to matter."""
-    network = Network(0).requires_grad_(False)
-    for parameter in network.transformer.parameters():
-        parameter.normal_(0, 0.2, generator=seeded(1))
-    return network
-
-
-@pytest.fixture
 def source(training_folder) -> Source:
     """Batches from latents that tell which view they are."""
     return Source(training_folder, Plan())
@@ -59,88 +46,6 @@ def numbers(latents_BCHW: Tensor) -> list[int]:
     """Which views these latents are of, by their first channel."""
     assert (latents_BCHW[:, 0] == latents_BCHW[:, :1, :1, 0]).all()
     return [int(number) for number in latents_BCHW[:, 0, 0, 0]]
-
-
-def test_every_block_begins_as_the_identity_and_the_velocity_as_nothing(network) -> None:
-    model = network.transformer
-    img, txt = torch.randn(2, 6, 32, generator=seeded()), torch.randn(2, 5, 32)
-    rotary = model.rotary(torch.cat((text_positions(5), grid_positions(2, 3, 0))))
-    modulation = model.modulation(torch.tensor([0.9, 0.1]), torch.tensor([1.0, 7.0]))
-    for block in model.double_blocks:
-        same_img, same_txt = block(img, txt, rotary, modulation)
-        assert torch.equal(same_img, img)
-        assert torch.equal(same_txt, txt)
-    both = torch.cat((txt, img), 1)
-    for block in model.single_blocks:
-        assert torch.equal(block(both, rotary, modulation.single_N3C[:, :, None].unbind(1)), both)
-    velocity = model(img, txt, rotary=rotary, modulation=modulation)
-    assert velocity.shape == (2, 6, 8)
-    assert not velocity.any()
-
-
-def test_only_the_shifts_begin_random(network) -> None:
-    modulation = network.transformer.modulation(torch.tensor([0.5]), torch.tensor([1.0]))
-    for part in (modulation.image_N6C, modulation.text_N6C, modulation.single_N3C):
-        shift, scale, gate = part.unflatten(1, (-1, 3)).unbind(2)
-        assert (shift != 0).all()
-        assert not scale.any()
-        assert not gate.any()
-    assert not modulation.final_N2C.any()
-
-
-def test_text_stands_where_drawing_puts_it(toy) -> None:
-    whole = tokens.text_tokens(torch.zeros(1, toy.conditioning.max_tokens, 48)).at_LA
-    for count in (1, 7, toy.conditioning.max_tokens):
-        assert torch.equal(text_positions(count), whole[-count:])
-
-
-@pytest.mark.parametrize("grid", [(8, 8), (6, 10), (12, 5)])
-def test_pictures_and_references_stand_where_drawing_puts_them(grid) -> None:
-    latent = torch.zeros(1, 8, *grid)
-    assert torch.equal(grid_positions(*grid, 0), tokens.picture_tokens(latent).at_LA)
-    reference = tokens.reference_tokens((latent,))
-    assert reference is not None
-    assert torch.equal(grid_positions(*grid, transformer.REFERENCE_TIME), reference.at_LA)
-
-
-@pytest.mark.parametrize("with_reference", [False, True])
-def test_training_and_drawing_compute_the_same_velocity(lively, toy, with_reference) -> None:
-    noisy, reference = torch.randn(2, 2, 8, 3, 5, generator=seeded(2))
-    words = [[1, 3, 40, 50, 4], [1, 3, 60, 4]]
-    text = context(lively.text_encoder, words, toy.conditioning.max_tokens)
-    t_B, guidance_B = torch.tensor([0.8, 0.25]), torch.tensor([3.5, 1.0])
-    given = reference if with_reference else None
-    trained = lively(noisy, t_B, guidance_B, text, given)
-    assert trained.shape == noisy.shape
-    assert trained.std() > 0.1
-    for index in range(2):
-        one = slice(index, index + 1)
-        drawn = tokens.picture_tokens(noisy[one])
-        velocity = bind(
-            lively.transformer, drawn, text=tokens.text_tokens(text[one]),
-            references=tokens.reference_tokens((reference[one],) if with_reference else ()),
-            guidance=guidance_B[index].item(), levels=[t_B[index].item()],
-        )  # fmt: skip
-        (step,) = denoise(velocity, drawn.x_BLC, [t_B[index].item(), 0.0])
-        found = tokens.to_latent(step.velocity_BLC, 3, 5)
-        assert torch.allclose(found, trained[one], atol=1e-4)
-
-
-def test_every_input_changes_the_velocity(lively, toy) -> None:
-    noisy, reference = torch.randn(2, 1, 8, 3, 5, generator=seeded(3))
-    one, five = torch.tensor([1.0]), torch.tensor([5.0])
-    some, other = (context(lively.text_encoder, [[1, 3, word, 4]], 6) for word in (40, 41))
-    seen = [
-        lively(*inputs)
-        for inputs in (
-            (noisy, one / 2, one, some, None), (noisy, one / 3, one, some, None),
-            (noisy, one / 2, five, some, None), (noisy, one / 2, one, other, None),
-            (noisy, one / 2, one, some, reference), (noisy, one / 2, one, some, noisy),
-        )
-    ]  # fmt: skip
-    for index, velocity in enumerate(seen):
-        for another in seen[index + 1 :]:
-            assert (velocity - another).abs().max() > 1e-3
 
 
 def test_a_batch_is_decided_by_its_step_and_rank(source, training_folder) -> None:
@@ -255,6 +160,22 @@ def test_a_training_that_was_stopped_goes_on_as_it_would_have(
     resumed = torch.load(work / "transformer.pt", weights_only=True)
     assert resumed["step"] == 4
     assert_same(resumed, straight)
+
+
+def test_a_stretch_ends_when_its_time_is_up_and_the_next_goes_on(
+    training_folder, alone, monkeypatch
+) -> None:
+    work, plan = training_folder, Plan(steps=4, guided_steps=0, batch=3, save_every=100)
+    train(0, 1, work, plan)
+    straight = torch.load(work / "transformer.pt", weights_only=True)
+    (work / "transformer.pt").unlink()
+    answers = chain((False, False, False, True), repeat(False))
+    monkeypatch.setattr(Stretch, "is_over", property(lambda self: next(answers)))
+    train(0, 1, work, plan, Stretch())
+    stopped = torch.load(work / "transformer.pt", weights_only=True)
+    assert stopped["step"] == 3
+    train(0, 1, work, plan)
+    assert_same(torch.load(work / "transformer.pt", weights_only=True), straight)
 
 
 def assert_same(found: object, wanted: object) -> None:

@@ -7,6 +7,7 @@ also go on in the middle. Run the same command again after an interruption.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,11 +36,15 @@ PROCESSES = 2
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where things go: data and states, the checkpoint, and its model card with the NOTICE."""
+    """Where things go: data and states, the checkpoint, and its model card with the NOTICE.
+
+    stretch: where the transformer's training runs, and how long.
+    """
 
     work: Path
     out: Path
     card: Path
+    stretch: transformer.Stretch
 
 
 def main() -> None:
@@ -52,9 +57,15 @@ def main() -> None:
         "--from", type=Path, dest="start", metavar="DIR",
         help="go on from a finished checkpoint: its networks, and new optimisers",
     )  # fmt: skip
+    parser.add_argument("--device", default="cpu", help="where the transformer learns: cpu or cuda")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf,
+        help="end the transformer's training after so long, to go on another time",
+    )  # fmt: skip
     parser.add_argument("--until", choices=[name for name, _ in STAGES], default=STAGES[-1][0])
     chosen = parser.parse_args()
-    folders = Folders(chosen.work, chosen.out, chosen.card)
+    stretch = transformer.Stretch(chosen.device, time.time() + 60 * chosen.minutes)
+    folders = Folders(chosen.work, chosen.out, chosen.card, stretch)
     folders.work.mkdir(parents=True, exist_ok=True)
     if chosen.start:
         shipped.go_on_from(chosen.start, folders.work)
@@ -108,7 +119,10 @@ def _encode(rank: int, processes: int, work: Path) -> None:
 
 def train_transformer(folders: Folders) -> None:
     """Both stages of the velocity network."""
-    parallel.launch(transformer.train, folders.work, transformer.Plan(), processes=PROCESSES)
+    processes = PROCESSES if folders.stretch.device == "cpu" else 1
+    parallel.launch(
+        transformer.train, folders.work, transformer.Plan(), folders.stretch, processes=processes
+    )
 
 
 def train_classifier(folders: Folders) -> None:

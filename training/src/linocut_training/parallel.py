@@ -52,6 +52,8 @@ def _enter(
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Every gradient becomes the mean over the processes, in one message."""
+    if dist.get_world_size() == 1:
+        return
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
@@ -66,6 +68,13 @@ def average(value: Tensor) -> Tensor:
     """The mean of `value` over the processes."""
     dist.all_reduce(value)
     return value / dist.get_world_size()
+
+
+def agreed(here: bool) -> bool:  # noqa: FBT001 - what is asked has one answer a process
+    """Whether any of the processes says so: all of them get the same answer."""
+    said = torch.tensor(float(here))
+    dist.all_reduce(said)
+    return said.item() > 0
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

@@ -153,7 +153,8 @@ def new_encoder(seed: int = 0) -> TextEncoder:
 
 def context(encoder: TextEncoder, rows: list[list[int]], length: int) -> Tensor:
     """The context rows of prompts, standing at the end of the full length. [B, length, C]"""
-    ids, mask = padded(rows, length)
+    device = encoder.model.embed_tokens.weight.device
+    ids, mask = (each.to(device) for each in padded(rows, length))
     first = MINI.conditioning.max_tokens - length
     states: Tensor = encoder(ids, mask, first_position=first)
     return states * mask[..., None].to(states.dtype)

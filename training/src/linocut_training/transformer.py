@@ -8,27 +8,26 @@ frozen copies: the end of the first stage, and an early step of it.
 from __future__ import annotations
 
 import copy
+import math
 import random
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from linocut.catalog import MINI
-from linocut.model import attention
-from linocut.model.text_encoder import TextEncoder
-from linocut.model.transformer import Transformer
 from linocut_training import captions, guidance, parallel, views
 from linocut_training.concepts import CONCEPTS
+from linocut_training.network import Network
 from linocut_training.optim import Average, Muon, rate_at, split_parameters
-from linocut_training.text_encoder import context, new_encoder, token_ids
+from linocut_training.text_encoder import context, token_ids
 
 EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
-REFERENCE_TIME = 10
 STAGE_TWO_SHARE = 0.4  # of the learning rates, where stage two begins
 # Of a concept's placements on the square grid: words do not say where a thing stands, and a network
 # that has to average over many places draws soft edges. References show where: edits have them all.
@@ -61,6 +60,19 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """Where a training runs, and when on the clock `time.time` it saves and stops unfinished."""
+
+    device: str = "cpu"
+    until: float = math.inf
+
+    @property
+    def is_over(self) -> bool:
+        """Whether that time has come."""
+        return time.time() >= self.until
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Clean latents, their captions, and references that stand on the same grid."""
 
@@ -68,72 +80,10 @@ class Batch:
     captions: list[str]
     reference_BCHW: Tensor | None
 
-
-class Network(nn.Module):
-    """Text encoder and transformer together: what is trained, averaged and saved as one."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.text_encoder: TextEncoder = new_encoder(seed)
-        torch.manual_seed(seed)
-        self.transformer = Transformer(MINI.transformer, attention.spelled_out)
-        initialise(self.transformer)
-
-    def forward(
-        self, noisy_BCHW: Tensor, t_B: Tensor, guidance_B: Tensor, text_BTC: Tensor,
-        reference_BCHW: Tensor | None,
-    ) -> Tensor:  # fmt: skip
-        """Velocity of the noisy latents, shaped like them."""
-        network, (rows, columns) = self.transformer, noisy_BCHW.shape[-2:]
-        tokens = [noisy_BCHW.flatten(2).transpose(1, 2)]
-        positions = [text_positions(text_BTC.shape[1]), grid_positions(rows, columns, 0)]
-        if reference_BCHW is not None:
-            tokens.append(reference_BCHW.flatten(2).transpose(1, 2))
-            positions.append(grid_positions(rows, columns, REFERENCE_TIME))
-        velocity_BLC = network(
-            network.img_in(torch.cat(tokens, 1)),
-            network.txt_in(text_BTC),
-            rotary=network.rotary(torch.cat(positions)),
-            modulation=network.modulation(t_B, guidance_B),
-        )[:, : rows * columns]
-        result: Tensor = velocity_BLC.transpose(1, 2).reshape(noisy_BCHW.shape)
-        return result
-
-
-def text_positions(count: int) -> Tensor:
-    """Positions of the last `count` of all text rows. [count, 4]"""
-    at_LA = torch.zeros(count, 4, dtype=torch.long)
-    at_LA[:, 3] = torch.arange(MINI.conditioning.max_tokens - count, MINI.conditioning.max_tokens)
-    return at_LA
-
-
-def grid_positions(rows: int, columns: int, time: int) -> Tensor:
-    """Positions of a grid's tokens, row by row. [rows · columns, 4]"""
-    at = torch.cartesian_prod(
-        torch.tensor([time]), torch.arange(rows), torch.arange(columns), torch.tensor([0])
-    )
-    return at.reshape(-1, 4)
-
-
-@torch.no_grad()
-def initialise(network: Transformer) -> None:
-    """Every block starts as the identity; only the shifts are random.
-
-    Without biases a position can enter queries and keys only through what the shift adds.
-    """
-    for modulation, parts in (
-        (network.double_stream_modulation_img.lin, 6),
-        (network.double_stream_modulation_txt.lin, 6),
-        (network.single_stream_modulation.lin, 3),
-    ):
-        shifts = torch.randn_like(modulation.weight) * 0.02
-        rows = shifts.view(parts, -1, shifts.shape[1])
-        keep = torch.zeros(parts, 1, 1)
-        keep[::3] = 1
-        modulation.weight.copy_((rows * keep).flatten(0, 1))
-    network.final_layer.linear.weight.zero_()
-    for parameter in network.final_layer.adaLN_modulation.parameters():
-        parameter.zero_()
+    def to(self, device: str) -> Batch:
+        """The same on a device."""
+        reference = None if self.reference_BCHW is None else self.reference_BCHW.to(device)
+        return Batch(self.clean_BCHW.to(device), self.captions, reference)
 
 
 class Source:
@@ -222,6 +172,11 @@ class Training:
     weaker: Network | None = None
     teacher: Network | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return self.average.values[0].device
+
     def save(self, file: Path) -> None:
         """The whole state, resumable."""
         state: dict[str, Any] = {
@@ -236,7 +191,7 @@ class Training:
 
     def load(self, file: Path) -> None:
         """Go on where `save` left off."""
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, weights_only=True, map_location=self.device)
         self.network.load_state_dict(state["network"])
         self.average.values = state["average"]
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
@@ -263,10 +218,11 @@ def frozen_copy(network: Network) -> Network:
     return copy.deepcopy(network).requires_grad_(False)
 
 
-def begin(work: Path, plan: Plan) -> Training:
+def begin(work: Path, plan: Plan, device: str = "cpu") -> Training:
     """A training at its first step, the text encoder distilled, or one resumed from `work`."""
     network = Network(plan.seed)
     network.text_encoder.load_state_dict(torch.load(work / "text_encoder.pt", weights_only=True))
+    network.to(device)
     text_matrices, text_rest = split_parameters(network.text_encoder, lambda n: "embed" in n)
     matrices, rest = split_parameters(network.transformer, lambda n: "_blocks" not in n)
     rates = (plan.muon_rate, plan.adam_rate, plan.muon_rate * plan.text_share,
@@ -291,13 +247,15 @@ def rate_share(step: int, plan: Plan) -> float:
     return STAGE_TWO_SHARE * (1 - (step - plan.steps) / plan.guided_steps)
 
 
-def train(rank: int, processes: int, work: Path, plan: Plan) -> None:
+def train(
+    rank: int, processes: int, work: Path, plan: Plan, stretch: Stretch | None = None
+) -> None:
     """One process's share of both stages; resumes from `work/transformer.pt`."""
-    training, source = begin(work, plan), Source(work, plan)
-    tokens = Tokens(work)
-    log = parallel.Log(work / "transformer.log")
-    last = plan.steps + plan.guided_steps
-    while training.step < last:
+    stretch = stretch or Stretch()
+    training, source = begin(work, plan, stretch.device), Source(work, plan)
+    tokens, log = Tokens(work), parallel.Log(work / "transformer.log")
+    last, saved = plan.steps + plan.guided_steps, training.step
+    while training.step < last and not parallel.agreed(stretch.is_over):
         step = training.step
         if step >= plan.steps * plan.weaker_after and training.weaker is None:
             training.weaker = training.averaged()
@@ -305,28 +263,45 @@ def train(rank: int, processes: int, work: Path, plan: Plan) -> None:
             training.teacher = training.averaged()
         generator = torch.Generator().manual_seed((plan.seed * 1_000_003 + step) * 64 + rank)
         length = plan.short_text if step % plan.full_text_every else tokens.full
-        loss, high = _loss(training, source.batch(step, rank), tokens, length, generator)
-        loss.backward()
-        parallel.average_gradients(training.network.parameters())
-        torch.nn.utils.clip_grad_norm_(training.network.parameters(), 1.0)
-        for optimiser, rate in zip(training.optimisers, training.rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * rate_share(step, plan)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        training.average.update(training.network, min(0.993, (1 + step) / (10 + step)))
-        training.step += 1
+        batch = source.batch(step, rank).to(stretch.device)
+        losses = _learn(training, plan, batch, tokens, length=length, generator=generator)
         if step % 10 == 0:
-            means = parallel.average(torch.stack((loss.detach(), high.detach())))
+            means = parallel.average(losses).tolist()
             if rank == 0:
-                log(step=step, loss=means[0].item(), high=means[1].item())
-        if rank == 0 and (training.step % plan.save_every == 0 or training.step == last):
+                log(step=step, loss=means[0], high=means[1])
+        if rank == 0 and training.step % plan.save_every == 0:
             training.save(work / "transformer.pt")
+            saved = training.step
+    if rank == 0 and training.step != saved:
+        training.save(work / "transformer.pt")
+
+
+def _learn(
+    training: Training, plan: Plan, batch: Batch, tokens: Tokens, *,
+    length: int, generator: torch.Generator,
+) -> Tensor:  # fmt: skip
+    """One step of every parameter; the loss, and that of the noisier half. [2]"""
+    device = batch.clean_BCHW.device.type
+    # A GPU's matrix units take bf16; on a CPU without them fp32 is as fast.
+    with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
+        loss, high = _loss(training, batch, tokens, length, generator)
+    loss.backward()
+    parallel.average_gradients(training.network.parameters())
+    torch.nn.utils.clip_grad_norm_(training.network.parameters(), 1.0)
+    for optimiser, rate in zip(training.optimisers, training.rates, strict=True):
+        optimiser.param_groups[0]["lr"] = rate * rate_share(training.step, plan)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    keep = min(0.993, (1 + training.step) / (10 + training.step))
+    training.average.update(training.network, keep)
+    training.step += 1
+    return torch.stack((loss.detach(), high.detach())).cpu()
 
 
 def averaged(work: Path) -> Network:
     """The trained network with its averaged values, from `work/transformer.pt`."""
     network = Network(0)
-    state = torch.load(work / "transformer.pt", weights_only=True)
+    state = torch.load(work / "transformer.pt", weights_only=True, map_location="cpu")
     network.load_state_dict(state["network"])
     average = Average(network)
     average.values = state["average"]
@@ -357,14 +332,14 @@ def _loss(
     clean, count = batch.clean_BCHW, len(batch.captions)
     rows = tokens.rows(batch.captions)
     length = max(length, *map(len, rows))
-    noise = torch.randn(clean.shape, generator=generator)
-    t_B = noise_levels(count, generator)
+    noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+    t_B = noise_levels(count, generator).to(clean.device)
     level = t_B[:, None, None, None]
     noisy, target = torch.lerp(clean, noise, level), noise - clean
-    guidance_B = torch.ones(count)
+    guidance_B = torch.ones_like(t_B)
     if training.teacher is not None:
         assert training.weaker is not None
-        guidance_B = guidance.scales(count, generator)
+        guidance_B = guidance.scales(count, generator).to(clean.device)
         teacher, weaker = (
             _answers(network, noisy, t_B, batch.reference_BCHW, length)
             for network in (training.teacher, training.weaker)

@@ -1,0 +1,111 @@
+"""The network as it is trained is the network as it draws."""
+
+import pytest
+import torch
+
+from linocut.sampling import tokens
+from linocut.sampling.denoise import bind, denoise
+from linocut_training.network import REFERENCE_TIME, Network, grid_positions, text_positions
+from linocut_training.text_encoder import context
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    """A generator of its own."""
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def network(toy) -> Network:
+    """The toy network as a training begins with it."""
+    return Network(0)
+
+
+@pytest.fixture
+def lively(toy) -> Network:
+    """The toy network with weights large enough for every input to matter."""
+    network = Network(0).requires_grad_(False)
+    for parameter in network.transformer.parameters():
+        parameter.normal_(0, 0.2, generator=seeded(1))
+    return network
+
+
+def test_every_block_begins_as_the_identity_and_the_velocity_as_nothing(network) -> None:
+    model = network.transformer
+    img, txt = torch.randn(2, 6, 32, generator=seeded()), torch.randn(2, 5, 32)
+    rotary = model.rotary(torch.cat((text_positions(5), grid_positions(2, 3, 0))))
+    modulation = model.modulation(torch.tensor([0.9, 0.1]), torch.tensor([1.0, 7.0]))
+    for block in model.double_blocks:
+        same_img, same_txt = block(img, txt, rotary, modulation)
+        assert torch.equal(same_img, img)
+        assert torch.equal(same_txt, txt)
+    both = torch.cat((txt, img), 1)
+    for block in model.single_blocks:
+        assert torch.equal(block(both, rotary, modulation.single_N3C[:, :, None].unbind(1)), both)
+    velocity = model(img, txt, rotary=rotary, modulation=modulation)
+    assert velocity.shape == (2, 6, 8)
+    assert not velocity.any()
+
+
+def test_only_the_shifts_begin_random(network) -> None:
+    modulation = network.transformer.modulation(torch.tensor([0.5]), torch.tensor([1.0]))
+    for part in (modulation.image_N6C, modulation.text_N6C, modulation.single_N3C):
+        shift, scale, gate = part.unflatten(1, (-1, 3)).unbind(2)
+        assert (shift != 0).all()
+        assert not scale.any()
+        assert not gate.any()
+    assert not modulation.final_N2C.any()
+
+
+def test_text_stands_where_drawing_puts_it(toy) -> None:
+    whole = tokens.text_tokens(torch.zeros(1, toy.conditioning.max_tokens, 48)).at_LA
+    for count in (1, 7, toy.conditioning.max_tokens):
+        assert torch.equal(text_positions(count), whole[-count:])
+
+
+@pytest.mark.parametrize("grid", [(8, 8), (6, 10), (12, 5)])
+def test_pictures_and_references_stand_where_drawing_puts_them(grid) -> None:
+    latent = torch.zeros(1, 8, *grid)
+    assert torch.equal(grid_positions(*grid, 0), tokens.picture_tokens(latent).at_LA)
+    reference = tokens.reference_tokens((latent,))
+    assert reference is not None
+    assert torch.equal(grid_positions(*grid, REFERENCE_TIME), reference.at_LA)
+
+
+@pytest.mark.parametrize("with_reference", [False, True])
+def test_training_and_drawing_compute_the_same_velocity(lively, toy, with_reference) -> None:
+    noisy, reference = torch.randn(2, 2, 8, 3, 5, generator=seeded(2))
+    words = [[1, 3, 40, 50, 4], [1, 3, 60, 4]]
+    text = context(lively.text_encoder, words, toy.conditioning.max_tokens)
+    t_B, guidance_B = torch.tensor([0.8, 0.25]), torch.tensor([3.5, 1.0])
+    given = reference if with_reference else None
+    trained = lively(noisy, t_B, guidance_B, text, given)
+    assert trained.shape == noisy.shape
+    assert trained.std() > 0.1
+    for index in range(2):
+        one = slice(index, index + 1)
+        drawn = tokens.picture_tokens(noisy[one])
+        velocity = bind(
+            lively.transformer, drawn, text=tokens.text_tokens(text[one]),
+            references=tokens.reference_tokens((reference[one],) if with_reference else ()),
+            guidance=guidance_B[index].item(), levels=[t_B[index].item()],
+        )  # fmt: skip
+        (step,) = denoise(velocity, drawn.x_BLC, [t_B[index].item(), 0.0])
+        found = tokens.to_latent(step.velocity_BLC, 3, 5)
+        assert torch.allclose(found, trained[one], atol=1e-4)
+
+
+def test_every_input_changes_the_velocity(lively, toy) -> None:
+    noisy, reference = torch.randn(2, 1, 8, 3, 5, generator=seeded(3))
+    one, five = torch.tensor([1.0]), torch.tensor([5.0])
+    some, other = (context(lively.text_encoder, [[1, 3, word, 4]], 6) for word in (40, 41))
+    seen = [
+        lively(*inputs)
+        for inputs in (
+            (noisy, one / 2, one, some, None), (noisy, one / 3, one, some, None),
+            (noisy, one / 2, five, some, None), (noisy, one / 2, one, other, None),
+            (noisy, one / 2, one, some, reference), (noisy, one / 2, one, some, noisy),
+        )
+    ]  # fmt: skip
+    for index, velocity in enumerate(seen):
+        for another in seen[index + 1 :]:
+            assert (velocity - another).abs().max() > 1e-3
