@@ -35,6 +35,10 @@ def results() -> dict:
             "held_out_compositions": {"concept": 0.9472},
         },
         "concepts": rows,
+        "gates": {
+            "style": {"least": 0.9, "reached": 0.9129, "passed": True},
+            "background": {"least": 0.98, "reached": 0.9784, "passed": False},
+        },
     }
 
 
@@ -49,6 +53,12 @@ def test_every_number_is_the_measured_one(results) -> None:
     assert sorted(re.findall(r"[\d.]+(?=%)", text)) == expected
     assert "`emojione`" in table
     assert "fixed: an hour." in text
+
+
+def test_what_was_missed_is_said(results) -> None:
+    assert "these are missed: right background (98 %)" in card.card(results, "an hour")
+    results["gates"]["background"]["passed"] = True
+    assert "all are reached" in card.card(results, "an hour")
 
 
 def test_what_was_not_measured_is_not_in_the_table(results) -> None:

@@ -1,6 +1,7 @@
 """One command runs every stage in order, once, and what comes out draws."""
 
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def test_stages_run_in_their_order_and_say_so(run, ran, capsys) -> None:
 def test_until_stops_after_its_stage(last, run, ran) -> None:
     run("--until", last)
     assert tuple(ran) == STAGES[: STAGES.index(last) + 1]
+
+
+def test_only_the_stages_asked_for_run_where_and_as_long_as_said(run, ran, monkeypatch) -> None:
+    seen = []
+    stages = tuple((name, lambda folders: seen.append(folders)) for name, _ in command.STAGES)
+    monkeypatch.setattr(command, "STAGES", stages)
+    before = time.time()
+    run("--only", "views", "export", "--device", "cuda", "--minutes", "2", "--processes", "14")
+    assert len(seen) == 2
+    assert seen[0].processes == 14
+    assert seen[0].stretch.device == "cuda"
+    assert 119 < seen[0].stretch.until - before < 180
 
 
 def test_a_stage_that_fails_ends_the_run(run, ran, monkeypatch) -> None:

@@ -38,13 +38,14 @@ PROCESSES = 2
 class Folders:
     """Where things go: data and states, the checkpoint, and its model card with the NOTICE.
 
-    stretch: where the transformer's training runs, and how long.
+    stretch: where the transformer's training runs, and how long. processes: how many train.
     """
 
     work: Path
     out: Path
     card: Path
     stretch: transformer.Stretch
+    processes: int
 
 
 def main() -> None:
@@ -62,14 +63,19 @@ def main() -> None:
         "--minutes", type=float, default=math.inf,
         help="end the transformer's training after so long, to go on another time",
     )  # fmt: skip
-    parser.add_argument("--until", choices=[name for name, _ in STAGES], default=STAGES[-1][0])
+    names = [name for name, _ in STAGES]
+    parser.add_argument("--only", choices=names, nargs="+", default=names, help="these stages")
+    parser.add_argument("--until", choices=names, default=names[-1], help="the last stage")
+    parser.add_argument(
+        "--processes", type=int, default=PROCESSES, help="of one thread each: one a core"
+    )
     chosen = parser.parse_args()
     stretch = transformer.Stretch(chosen.device, time.time() + 60 * chosen.minutes)
-    folders = Folders(chosen.work, chosen.out, chosen.card, stretch)
+    folders = Folders(chosen.work, chosen.out, chosen.card, stretch, chosen.processes)
     folders.work.mkdir(parents=True, exist_ok=True)
     if chosen.start:
         shipped.go_on_from(chosen.start, folders.work)
-    for name, stage in STAGES:
+    for name, stage in (each for each in STAGES if each[0] in chosen.only):
         began = time.monotonic()
         print(f"{name}: started", flush=True)
         stage(folders)
@@ -93,7 +99,9 @@ def train_autoencoder(folders: Folders) -> None:
     drawn = [folders.work / "cutouts" / style.source for style in STYLES.values()]
     autoencoder.pack(drawn, folders.work / "objects.npy", side=384)
     autoencoder.pack([folders.work / "variety"], folders.work / "variety.npy", side=256)
-    parallel.launch(autoencoder.train, folders.work, autoencoder.Plan(), processes=PROCESSES)
+    parallel.launch(
+        autoencoder.train, folders.work, autoencoder.Plan(), processes=folders.processes
+    )
 
 
 def train_text_encoder(folders: Folders) -> None:
@@ -107,8 +115,8 @@ def encode_views(folders: Folders) -> None:
     """Latents of every view, on every grid."""
     if all(views.latents_file(folders.work, grid).exists() for grid in views.grids()):
         return
-    parallel.launch(_encode, folders.work, processes=PROCESSES)
-    views.join(folders.work, PROCESSES)
+    parallel.launch(_encode, folders.work, processes=folders.processes)
+    views.join(folders.work, folders.processes)
 
 
 def _encode(rank: int, processes: int, work: Path) -> None:
@@ -119,7 +127,7 @@ def _encode(rank: int, processes: int, work: Path) -> None:
 
 def train_transformer(folders: Folders) -> None:
     """Both stages of the velocity network."""
-    processes = PROCESSES if folders.stretch.device == "cpu" else 1
+    processes = folders.processes if folders.stretch.device == "cpu" else 1
     parallel.launch(
         transformer.train, folders.work, transformer.Plan(), folders.stretch, processes=processes
     )

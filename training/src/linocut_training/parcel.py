@@ -1,0 +1,121 @@
+"""A training in small files, so that it can go to another machine and come back.
+
+`pack` takes what the transformer's training needs and nothing that can be made again there: the
+tokenizer, the trained autoencoder and text encoder, the cut-outs at the size they are drawn at.
+`wrap` takes a whole folder: the checkpoint that came of it. Both write parts of at most
+`PART_BYTES`, which `unpack` puts together. Here, there, and here again:
+
+    python -m linocut_training.parcel pack build/train-mini parcel
+
+    python -m linocut_training.parcel unpack parcel work
+    python -m linocut_training --work work --out made --card card \\
+        --only views transformer export --processes 14 --device cuda --minutes 8
+    python -m linocut_training.parcel wrap made back
+
+    python -m linocut_training.parcel unpack back made
+    python -m linocut_training.evaluate made build/train-mini evaluation
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import torch
+from PIL import Image
+
+from linocut_training.autoencoder import trained
+from linocut_training.concepts import STYLES
+from linocut_training.optim import Average
+
+PART_BYTES: Final = 15_000_000
+CUTOUT_SIDE: Final = 256  # of the largest picture's shorter side
+Entry = tuple[str, bytes]
+
+
+def pack(work: Path, out: Path) -> list[Path]:
+    """The parts of a training that is ready for its transformer."""
+    return _write(_what_is_needed(work), out)
+
+
+def wrap(folder: Path, out: Path) -> list[Path]:
+    """The parts of every file below a folder."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    if not files:
+        raise SystemExit(f"{folder}: no files there")
+    return _write(((str(file.relative_to(folder)), file.read_bytes()) for file in files), out)
+
+
+def unpack(folder: Path, work: Path) -> None:
+    """All files of a parcel below `work`; what stands there already stays."""
+    parts = sorted(folder.glob("part-*"))
+    if not parts:
+        raise SystemExit(f"{folder}: no part-* there")
+    whole = io.BytesIO(b"".join(part.read_bytes() for part in parts))
+    work.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(fileobj=whole) as tar:
+        missing = [entry for entry in tar if not (work / entry.name).exists()]
+        tar.extractall(work, missing, filter="data")
+
+
+def _what_is_needed(work: Path) -> Iterator[Entry]:
+    for file in sorted((work / "tokenizer").iterdir()):
+        yield f"tokenizer/{file.name}", file.read_bytes()
+    yield "text_encoder.pt", (work / "text_encoder.pt").read_bytes()
+    model = trained(work)
+    stream = io.BytesIO()
+    torch.save({"model": model.state_dict(), "average": Average(model).values}, stream)
+    yield "autoencoder.pt", stream.getvalue()
+    for style in STYLES.values():
+        for file in sorted((work / "cutouts" / style.source).glob("*.png")):
+            yield f"cutouts/{style.source}/{file.name}", _smaller(file)
+
+
+def _smaller(file: Path) -> bytes:
+    """A cut-out no larger than it is ever drawn, as PNG."""
+    stream = io.BytesIO()
+    with Image.open(file) as picture:
+        size = (min(CUTOUT_SIDE, picture.width), min(CUTOUT_SIDE, picture.height))
+        small = picture.convert("RGBa").resize(size, Image.Resampling.HAMMING, reducing_gap=3.0)
+        small.convert("RGBA").save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _write(entries: Iterable[Entry], out: Path) -> list[Path]:
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as tar:
+        for name, content in entries:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("part-*"):
+        old.unlink()
+    content, parts = whole.getvalue(), []
+    for number, start in enumerate(range(0, len(content), PART_BYTES)):
+        parts.append(out / f"part-{number:02}")
+        parts[-1].write_bytes(content[start : start + PART_BYTES])
+    return parts
+
+
+VERBS: Final[dict[str, Callable[[Path, Path], object]]] = {
+    "pack": pack, "wrap": wrap, "unpack": unpack
+}  # fmt: skip
+
+
+def main() -> None:
+    """Do what the first word says from the first folder to the second."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("verb", choices=VERBS)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    given = parser.parse_args()
+    VERBS[given.verb](given.source, given.target)
+
+
+if __name__ == "__main__":
+    main()
