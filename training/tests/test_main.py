@@ -77,7 +77,7 @@ def test_until_stops_after_its_stage(last, run, ran) -> None:
 
 def test_only_the_stages_asked_for_run_where_and_as_long_as_said(run, ran, monkeypatch) -> None:
     seen = []
-    stages = tuple((name, lambda folders: seen.append(folders)) for name, _ in command.STAGES)
+    stages = tuple((name, seen.append) for name, _ in command.STAGES)
     monkeypatch.setattr(command, "STAGES", stages)
     before = time.time()
     run("--only", "views", "export", "--device", "cuda", "--minutes", "2", "--processes", "14")
