@@ -12,7 +12,7 @@ from typing import Any
 import schemathesis
 
 PICTURE = os.environ["PICTURE"]
-NOWHERE = "https://127.0.0.1/hook"
+NOWHERE = "https://nowhere.invalid/hook"
 
 
 @schemathesis.hook
