@@ -2,7 +2,7 @@
 
 Half of a server's start is the reading of modules, and a storm starts more than a hundred servers.
 Each is a process of its own from its first line on, with its own environment and log; it is killed,
-frozen and stopped like any other. (`tests/cli/test_serve.py` starts them by the command line.)
+frozen and stopped like any other. (The tests of the server start it by its command line.)
 """
 
 from __future__ import annotations

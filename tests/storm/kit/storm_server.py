@@ -144,6 +144,14 @@ class Server:
         """How many descriptors it holds."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208 - no path is needed
 
+    def sockets(self) -> int:
+        """How many connections it has, those included that it listens for and asks itself by."""
+        found = 0
+        for path in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(OSError):
+                found += str(path.readlink()).startswith("socket:")
+        return found
+
     def threads(self) -> int:
         """How many threads it has."""
         return len(os.listdir(f"/proc/{self.pid}/task"))  # noqa: PTH208
