@@ -156,7 +156,7 @@ def test_an_answer_without_end_is_cut_off(loopback: SimpleNamespace) -> None:
             policy = loopback.allowing(server, max_bytes=1 << 20)
             return await fetch_picture(f"http://127.0.0.1:{server.port}/", policy)
 
-    with pytest.raises(InvalidPicture, match="over 1 MB"):
+    with pytest.raises(InvalidPicture, match=r"over 1\.05 MB"):
         asyncio.run(play())
     assert sent < 64 << 20
 
@@ -319,3 +319,8 @@ def test_a_data_uri_has_a_bound(length: int, *, whole: bool) -> None:
             parse_data_uri(text, 1000)
     with pytest.raises(InvalidPicture, match="over 1,000 bytes"):
         parse_data_uri(text + "A" * 20_000, 1000)
+
+
+def test_a_limit_is_told_in_the_megabytes_in_which_it_was_set() -> None:
+    with pytest.raises(InvalidPicture, match="the data URI is over 20 MB"):
+        parse_data_uri("data:image/png;base64," + "A" * 80_000_100, 20_000_000)

@@ -17,7 +17,9 @@ import pytest
 from linocut.errors import InvalidPicture
 from linocut.images.fetch import (
     MAX_REDIRECTS,
+    AddressRefused,
     FetchPolicy,
+    check_address,
     fetch_picture,
 )
 
@@ -204,3 +206,29 @@ def test_an_allowed_host_of_six_is_written_in_brackets(loopback: SimpleNamespace
     error = loopback.refusal("http://[::1]:9/", policy)
     assert error is not None
     assert "cannot be reached" in error.message  # so it was tried
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("ftp://pictures.test/a", "only http and https"),
+        ("https://user:word@pictures.test/a", "user name or password"),
+        ("https://pictures.test:8080/a", "port 8080"),
+        ("https://10.0.0.1/a", "no public address"),
+        ("http://[::1]/a", "no public address"),
+        ("http://2130706433/a", "no public address"),
+        ("http://[::1/a", "no valid URL"),
+    ],
+)
+def test_what_is_wrong_with_an_address_can_be_said_before_it_is_looked_up(
+    address: str, reason: str
+) -> None:
+    with pytest.raises(AddressRefused, match=reason):
+        check_address(address, FetchPolicy())
+
+
+@pytest.mark.parametrize(
+    "address", ["https://pictures.test/a?b=c", "http://93.184.216.34/a", "http://nas.lan:8080/a"]
+)
+def test_an_address_that_may_be_public_is_left_to_the_lookup(address: str) -> None:
+    check_address(address, FetchPolicy(enabled=False, allowed_hosts=frozenset({"nas.lan:8080"})))

@@ -74,7 +74,8 @@ def test_what_was_copied_comes_back(lived_in: DataFolder, tmp_path: Path, name: 
         "pictures",
         "secrets.json",
     ]
-    assert folder.secrets.stat().st_mode & 0o077 == 0
+    for place in (folder.secrets, folder.pictures, folder.database):
+        assert place.stat().st_mode & 0o077 == 0, place
     for key in ("images/a.webp", "images/b.webp"):
         assert (folder.pictures / key).read_bytes() == (lived_in.pictures / key).read_bytes()
 

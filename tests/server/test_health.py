@@ -188,3 +188,9 @@ def test_a_token_reads_metrics_and_nothing_else(running_server: Any) -> None:
     bearer = {"Authorization": f"Bearer {token}"}
     assert httpx2.get(f"{server.url}/metrics", headers=bearer).status_code == 200
     assert httpx2.get(f"{server.url}/api/records", headers=bearer).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_who_asks_for_the_headers_alone_gets_the_same_status(shared_server: Any, path: str) -> None:
+    answer = shared_server.client.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")

@@ -23,6 +23,7 @@ SEED: Final = 20_260_327
 PHASES: Final = ("examples", "coverage", "fuzzing", "stateful")
 CHECKS: Final = ("not_a_server_error", "status_code_conformance", "response_schema_conformance")
 SETTINGS: Final = {
+    "LINOCUT_FETCH_ALLOW": "127.0.0.1:9",
     "LINOCUT_FETCH": "false",
     "LINOCUT_KEY_RATE": "0",
     "LINOCUT_KEY_SHARE": "0",

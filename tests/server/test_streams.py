@@ -15,15 +15,18 @@ from linocut.jobs.record import Record
 from linocut.jobs.store import Store
 from linocut.server import streams
 from linocut.server.context import Service
-from linocut.server.streams import frame, story
+from linocut.server.streams import Listener, frame, story
 
 BASE = "http://here"
+LISTENER = Listener(base=BASE, request_id="asked-1")
 
 
 async def read(service: Service, record: Record, after: int = 0) -> bytes:
     """The whole stream, to its end."""
     async with asyncio.timeout(20):
-        return b"".join([line async for line in story(service, record, after=after, base=BASE)])
+        return b"".join(
+            [line async for line in story(service, record, after=after, listener=LISTENER)]
+        )
 
 
 def test_an_event_is_three_lines_and_an_empty_one() -> None:
@@ -71,7 +74,7 @@ def test_behind_every_event_the_rest_follows(tmp_path: Path, desk: ModuleType) -
 def test_previews_are_for_who_watches_and_not_told_again(tmp_path: Path, desk: ModuleType) -> None:
     async def scenario(service: Service) -> tuple[bytes, bytes]:
         record = await desk.submitted(service)
-        live = story(service, record, after=0, base=BASE)
+        live = story(service, record, after=0, listener=LISTENER)
         claimed = await service.store.claim("test", 30.0)
         assert claimed is not None
         preview = ("preview", {"step": 2, "image": "data:image/webp;base64,AAAA"})
@@ -120,7 +123,9 @@ def test_a_failure_is_told_with_its_problem(tmp_path: Path, desk: ModuleType) ->
 
     last = desk.parsed(desk.run(tmp_path, scenario))[-1]
     assert last["event"] == "failed"
-    assert last["data"]["error"]["code"] == "worker_failed"
+    error = last["data"]["error"]
+    assert (error["code"], error["request_id"]) == ("worker_failed", "asked-1")
+    assert error["instance"] == f"/api/records/{last['data']['uuid']}"
     assert last["data"]["error"]["message"] == "it crashed"
     assert last["data"]["aiRecord"]["status"] == "FAILURE"
 
@@ -175,7 +180,7 @@ def test_a_silent_stream_gives_signs_of_life(tmp_path: Path, desk: ModuleType) -
         record = await desk.submitted(service)
         seen = []
         async with asyncio.timeout(20):
-            async for line in story(service, record, after=0, base=BASE):
+            async for line in story(service, record, after=0, listener=LISTENER):
                 seen.append(line)
                 if seen.count(b": still here\n\n") == 2:
                     break

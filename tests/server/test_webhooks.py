@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from linocut.images.fetch import FetchPolicy
 from linocut.jobs.terms import Delivery
 from linocut.server.secrets import open_secrets
-from linocut.server.webhooks import webhook_body
+from linocut.server.webhooks import check_receiver, webhook_body
 
 Message = tuple[dict[str, str], bytes]
 
@@ -79,3 +80,25 @@ def test_a_record_that_is_gone_has_nothing_to_say() -> None:
         return await webhook_body(service, "http://here")(delivery)
 
     assert asyncio.run(body()) is None
+
+
+def test_a_receiver_that_no_delivery_can_reach_is_told_at_once(running_server: Any) -> None:
+    server = running_server()
+    body = {
+        "type": "IMAGE_GENERATOR",
+        "model": "black-forest-labs/flux-2-dev",
+        "promptObject": {"prompt": "a red apple"},
+        "webhook": "http://10.0.0.1/hook",
+    }
+    answer = server.client.post("/api/features", json=body)
+    assert answer.status_code == 400
+    said = answer.json()
+    assert said["code"] == "invalid_request"
+    assert said["errors"][0]["pointer"] == "#/webhook"
+    assert "no public address" in said["detail"]
+    assert "LINOCUT_FETCH_ALLOW" in said["hint"]
+    assert server.client.get("/api/records").json()["records"] == []
+
+
+def test_no_receiver_is_no_wrong_one() -> None:
+    check_receiver("", FetchPolicy())

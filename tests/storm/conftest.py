@@ -111,9 +111,9 @@ class Storm:
         assert not found, "\n".join(found[:40]) + f"\n\nthe servers said:\n{said}"
         return world
 
-    def figure(self, promise: str, text: str) -> None:
-        """What was seen, for the page."""
-        FIGURES[promise, self.kind] = text
+    def figure(self, promise: str, text: str, *, under: str = "") -> None:
+        """What was seen, for the page; under: in which circumstances."""
+        FIGURES[promise, f"{self.kind}; {under}" if under else self.kind] = text
 
 
 def _on_sqlite(tmp_path: Path, sizes: Sizes, _: Any) -> Storm:

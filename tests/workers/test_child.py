@@ -232,7 +232,7 @@ def test_a_doubtful_prompt_is_refused_before_anything_is_drawn(
 ) -> None:
     engine = Scripted(done())
     monkeypatch.setattr(
-        "linocut.workers.child.check_prompt", lambda _: Finding("prompt", "sexual", 1.0)
+        "linocut.safety.checks.check_prompt", lambda _: Finding("prompt", "sexual", 1.0)
     )
     with pytest.raises(ContentRefused):
         drawn(engine, workers.job())

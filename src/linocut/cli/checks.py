@@ -1,4 +1,4 @@
-"""The safety checks as `linocut generate` runs them; their libraries are imported when they begin.
+"""The safety checks as `linocut generate` passes them; their libraries are imported on the way.
 
 A check of None is none: everything passes.
 """
@@ -12,7 +12,7 @@ from linocut.cli import say
 from linocut.errors import InvalidRequest
 from linocut.events import Event, Preview
 from linocut.request import ImageRequest, Picture
-from linocut.safety.policy import SafetyModel, Stage, refuse
+from linocut.safety.policy import SafetyModel
 
 if TYPE_CHECKING:
     from linocut.cli.flags import Flags
@@ -39,14 +39,9 @@ def checked(request: ImageRequest, *, wanted: bool) -> AbstractContextManager[Pi
     if not wanted:
         say.warning("--disable-safety-checker: neither the prompt nor any picture is checked")
         return nullcontext()
-    from linocut.safety.prompt import check_prompt  # noqa: PLC0415
+    from linocut.safety.checks import admitted  # noqa: PLC0415
 
-    if finding := check_prompt(request.prompt):
-        refuse(finding, "input")
-    check = open_check()
-    for picture in request.references:
-        look_at(picture, check, stage="input")
-    return check
+    return admitted(request, open_check)
 
 
 def open_check() -> PictureCheck:
@@ -63,19 +58,22 @@ def ask(engine: Engine, prompt: str, *, model: SafetyModel) -> None:
     """
     if model != "text_encoder":
         return
+    from linocut.safety.checks import asked  # noqa: PLC0415
     from linocut.safety.text_encoder import TextEncoderCheck  # noqa: PLC0415
 
-    check = TextEncoderCheck.open(engine.checkpoint, engine.tokenizer, engine.text_encoder)
-    if finding := check.check(prompt):
-        refuse(finding, "input")
+    asked(TextEncoderCheck.open(engine.checkpoint, engine.tokenizer, engine.text_encoder), prompt)
 
 
-def look_at(picture: Picture, check: PictureCheck | None, *, stage: Stage) -> None:
-    """Nothing, or ContentRefused."""
-    if check and (finding := check.check(picture)):
-        refuse(finding, stage)
+def look_at(picture: Picture, check: PictureCheck | None) -> None:
+    """Nothing, or ContentRefused: whether the drawn picture may leave."""
+    from linocut.safety.checks import drawn  # noqa: PLC0415
+
+    if check:
+        drawn(picture, check)
 
 
-def may_be_shown(event: Event, check: PictureCheck | None) -> bool:
-    """False for a doubtful preview alone: it is left out, and the picture itself will decide."""
-    return check is None or not isinstance(event, Preview) or check.check(event.picture) is None
+def shows(event: Event, check: PictureCheck | None) -> bool:
+    """False for a doubtful preview alone."""
+    from linocut.safety.checks import may_be_shown  # noqa: PLC0415
+
+    return check is None or not isinstance(event, Preview) or may_be_shown(event.picture, check)

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from linocut.cli import say
-from linocut.cli.checks import ask, check_agree, checked, look_at, may_be_shown
+from linocut.cli.checks import ask, check_agree, checked, look_at, shows
 from linocut.cli.flags import Flags, takes
 from linocut.cli.progress import Display, shows_colours
 from linocut.cli.settings import embed_prompt, home
@@ -126,7 +126,7 @@ def _draw(flags: Flags, request: ImageRequest, reached: Reached) -> tuple[Done, 
         loading = time.perf_counter() - began
         request = replace(request, mode=flags.mode or engine.placement.default_mode)
         for event in engine.run(request):
-            if may_be_shown(event, check):
+            if shows(event, check):
                 display.show(event)
             match event:
                 case Started(warnings=said):
@@ -135,7 +135,7 @@ def _draw(flags: Flags, request: ImageRequest, reached: Reached) -> tuple[Done, 
                     reached.words = f"after step {i} of {n}"
                 case Done():
                     done = event
-        look_at(done.picture, check, stage="output")
+        look_at(done.picture, check)
         if request.preview:
             display.leave(done.picture)
     _warn([text for text in done.warnings if text not in said], console)

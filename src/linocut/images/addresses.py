@@ -66,13 +66,20 @@ def is_public(address: str) -> bool:
 
 def is_host(host: str) -> bool:
     """Whether it is a plain name or address: no 2130706433, 0x7f.1 or 0177.0.0.1 in disguise."""
+    if is_numeric(host):
+        return "%" not in host
+    last = host.removesuffix(".").rpartition(".")[2]
+    plain = len(host) <= MAX_HOST and _HOST.fullmatch(host) is not None
+    return plain and _NUMBER.fullmatch(last) is None
+
+
+def is_numeric(host: str) -> bool:
+    """Whether it is an address, and no name that has to be looked up."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        last = host.removesuffix(".").rpartition(".")[2]
-        plain = len(host) <= MAX_HOST and _HOST.fullmatch(host) is not None
-        return plain and _NUMBER.fullmatch(last) is None
-    return "%" not in host
+        return False
+    return True
 
 
 def is_host_and_port(text: str) -> bool:

@@ -24,7 +24,7 @@ from typing import Final, cast
 import httpx2
 
 from linocut.errors import InvalidPicture
-from linocut.images.addresses import is_host, is_host_and_port, is_public
+from linocut.images.addresses import is_host, is_host_and_port, is_numeric, is_public
 from linocut.request import MOST_SENT
 
 MAX_REDIRECTS: Final = 3
@@ -34,6 +34,8 @@ _PORTS: Final = {"http": 80, "https": 443}
 _DATA_URI: Final = re.compile(r"data:image/(?:png|jpe?g|webp);base64,", re.ASCII | re.IGNORECASE)
 _ESCAPED: Final = {"%2B": "+", "%2b": "+", "%2F": "/", "%2f": "/", "%3D": "=", "%3d": "="}
 _HINT: Final = "use an address that anyone can open, upload the picture, or send it as a data URI"
+# One sentence for absent and private names: it tells nobody which names exist inside.
+_NOT_PUBLIC: Final = "its host has no public address"
 _HEADERS: Final = {
     "Accept": "image/png, image/jpeg, image/webp",
     "Accept-Encoding": "identity",  # a picture gains nothing, and an unpacked one has no bound
@@ -225,25 +227,43 @@ async def _body(answer: httpx2.Response) -> bytes:
     return b"".join([piece async for piece in answer.aiter_raw()])
 
 
-async def _checked(url: httpx2.URL, policy: FetchPolicy, resolve: Resolver) -> Sequence[str]:
-    """The addresses that may be connected to for this URL; AddressRefused if there is none."""
-    if not policy.enabled:
-        raise AddressRefused("pictures are not fetched from addresses here")
+def check_address(address: str, policy: FetchPolicy) -> None:
+    """Nothing, or AddressRefused: what can be said against it before its name is looked up.
+
+    Whether anything is fetched at all is not asked here.
+    """
+    try:
+        host, _, is_known = _named(httpx2.URL(address), policy)
+    except (httpx2.InvalidURL, UnicodeError) as error:
+        raise AddressRefused("it is no valid URL") from error
+    if not is_known and (not is_host(host) or (is_numeric(host) and not is_public(host))):
+        raise AddressRefused(_NOT_PUBLIC)
+
+
+def _named(url: httpx2.URL, policy: FetchPolicy) -> tuple[str, int, bool]:
+    """Host, port, and whether the policy names them; AddressRefused for a URL that never works."""
     if url.scheme not in _PORTS:
         raise AddressRefused("only http and https addresses are fetched")
     if url.userinfo:
         raise AddressRefused("an address with a user name or password is not fetched")
     host, port = url.raw_host.decode("ascii").lower(), url.port or _PORTS[url.scheme]
-    known = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}") in policy.allowed_hosts
-    if not known and port not in policy.ports:
+    is_known = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}") in policy.allowed_hosts
+    if not is_known and port not in policy.ports:
         raise AddressRefused(f"port {port} is not fetched from")
+    return host, port, is_known
+
+
+async def _checked(url: httpx2.URL, policy: FetchPolicy, resolve: Resolver) -> Sequence[str]:
+    """The addresses that may be connected to for this URL; AddressRefused if there is none."""
+    if not policy.enabled:
+        raise AddressRefused("pictures are not fetched from addresses here")
+    host, port, is_known = _named(url, policy)
     try:
         addresses = await resolve(host, port) if is_host(host) else ()
     except (OSError, UnicodeError):
         addresses = ()
-    # One sentence for absent and private names: it tells nobody which names exist inside.
-    if not addresses or not (known or all(map(is_public, addresses))):
-        raise AddressRefused("its host has no public address")
+    if not addresses or not (is_known or all(map(is_public, addresses))):
+        raise AddressRefused(_NOT_PUBLIC)
     return addresses[:MAX_ADDRESSES]
 
 
@@ -274,4 +294,4 @@ def _too_long(what: str, most: int) -> InvalidPicture:
 
 
 def _size(count: int) -> str:
-    return f"{count // 1024**2} MB" if count >= 1024**2 else f"{count:,} bytes"
+    return f"{count / 1e6:.3g} MB" if count >= 1_000_000 else f"{count:,} bytes"

@@ -91,6 +91,8 @@ def restore(source: Path, data_dir: Path) -> Copied:
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=".restore-") as scratch:
             copy = DataFolder(_unpacked(source, Path(scratch)))
             found = _checked(copy, data_dir)
+            if copy.pictures.is_dir():
+                copy.pictures.chmod(0o700)  # tar keeps modes of files, not of folders
             for place in (copy.pictures, copy.secrets, copy.database):  # the database says: whole
                 if place.exists():
                     place.rename(data_dir / place.name)

@@ -1,7 +1,8 @@
 """From a call that was understood to a record that is acknowledged, or to a refusal that says why.
 
-The order is: not while leaving; an Idempotency-Key that is known leads to its record; pictures are
-found and stored; what is left open is decided (seed, safety); the cost is estimated; one write.
+The order is: not while leaving; an Idempotency-Key that is known leads to its record; a webhook is
+one that can be reached; pictures are found and stored; what is left open is decided (seed, safety);
+the cost is estimated; one write.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from linocut.server.context import Service
 from linocut.server.dialects.features import FeatureCall
 from linocut.server.keyring import Caller
 from linocut.server.references import Gathered, discard, gather
+from linocut.server.webhooks import check_receiver
 
 UNKNOWN_SECONDS: Final = 60.0  # reserved of a quota while no worker has drawn anything yet
 
@@ -45,6 +47,7 @@ async def admit(service: Service, caller: Caller, wish: Wish) -> Submitted:
         if known is not None:
             place = await service.store.place(known.id)
             return Submitted(record=known, replayed=True, place=place)
+    check_receiver(wish.call.webhook, service.fetching)
     gathered = await gather(service, caller.tenant, wish.call.sources, here=wish.here)
     try:
         submission = submission_of(service, caller, wish, gathered)

@@ -139,6 +139,7 @@ def _worker(one: Condition) -> WorkerHealth:
     )
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="Whether the process is alive")
 @router.get("/health", summary="The same as /livez", include_in_schema=False)
 async def livez() -> Alive:
@@ -146,6 +147,7 @@ async def livez() -> Alive:
     return Alive(status="ALIVE")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="Whether pictures can be drawn now",

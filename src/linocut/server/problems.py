@@ -165,10 +165,12 @@ def _respond(
         instance=request.url.path,
         status=status,
     )
+    counted = getattr(request.state, "allowance", None)  # where the key's rate was asked about
+    left = counted.headers if counted else {}
     return JSONResponse(
         body,
         body["status"],
-        headers={**headers_of(error), **(headers or {})},
+        headers={**left, **headers_of(error), **(headers or {})},
         media_type=MEDIA_TYPE,
     )
 

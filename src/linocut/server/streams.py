@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from linocut.errors import Unavailable, of_stored
@@ -55,13 +56,23 @@ def frame(kind: str, data: Mapping[str, Any], seq: int | None = None) -> bytes:
     return f"{number}event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
 
 
-async def story(service: Service, record: Record, *, after: int, base: str) -> AsyncIterator[bytes]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """Who reads a story. base: how links begin for them.   request_id: of their request."""
+
+    base: str
+    request_id: str
+
+
+async def story(
+    service: Service, record: Record, *, after: int, listener: Listener
+) -> AsyncIterator[bytes]:
     """The record's events behind the number `after`, until it has ended or the server leaves."""
     yield f"retry: {RETRY_MS}\n\n".encode()
     spoken = time.monotonic()
     async with aclosing(looks(service, record.id)) as pulse:
         async for due in pulse:
-            for event, told in await _news(service, record, after, base) if due else ():
+            for event, told in await _news(service, record, after, listener) if due else ():
                 after, spoken = event.seq, time.monotonic()
                 yield told
                 if event.kind in KINDS:
@@ -78,12 +89,12 @@ async def story(service: Service, record: Record, *, after: int, base: str) -> A
 
 
 async def _news(
-    service: Service, record: Record, after: int, base: str
+    service: Service, record: Record, after: int, listener: Listener
 ) -> Sequence[tuple[RecordEvent, bytes]]:
     """The events behind `after` and their frames; none while the database is away."""
     with suppress(Unavailable):  # the next look finds them
         found = await service.store.events(record.id, after)
-        return [(event, await _told(service, record, event, base)) for event in found]
+        return [(event, await _told(service, record, event, listener)) for event in found]
     return ()
 
 
@@ -99,13 +110,17 @@ async def _stands(service: Service, record: Record, after: int) -> bytes | None:
     return b""
 
 
-async def _told(service: Service, record: Record, event: RecordEvent, base: str) -> bytes:
+async def _told(service: Service, record: Record, event: RecordEvent, listener: Listener) -> bytes:
     """The event as a frame; the last one brings the record as it ended."""
     data = {"uuid": record.id, **event.data}
     if event.kind in KINDS:
         ended = await service.store.record(record.tenant, record.id)
         if ended is not None:
-            data["aiRecord"] = await answer(service, ended, base)
+            data["aiRecord"] = await answer(service, ended, listener.base)
             if ended.error is not None:
-                data["error"] = problem(of_stored(ended.error), request_id="", instance="")
+                data["error"] = problem(
+                    of_stored(ended.error),
+                    request_id=listener.request_id,
+                    instance=f"/api/records/{record.id}",
+                )
     return frame(event.kind, data, event.seq)

@@ -1,4 +1,7 @@
-"""What a webhook says: the event, when, and the record as every other answer shows it."""
+"""What a webhook says: the event, when, and the record as every other answer shows it.
+
+And to whom: an address that no delivery could ever reach is told when it is sent.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,25 @@ import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+from linocut.errors import InvalidRequest
+from linocut.images.fetch import AddressRefused, FetchPolicy, check_address
 from linocut.jobs.terms import Delivery
 from linocut.server.answers import answer
 from linocut.server.context import Service
+
+
+def check_receiver(address: str, policy: FetchPolicy) -> None:
+    """Nothing, or InvalidRequest: whether a delivery may be tried; "" is no receiver."""
+    try:
+        if address:
+            check_address(address, policy)
+    except AddressRefused as error:
+        raise InvalidRequest(
+            f"webhook: no delivery would be sent: {error}",
+            field="#/webhook",
+            hint="use a public address on port 80 or 443; the operator may name others in "
+            "LINOCUT_FETCH_ALLOW",
+        ) from error
 
 
 def webhook_body(service: Service, base: str) -> Callable[[Delivery], Awaitable[str | None]]:

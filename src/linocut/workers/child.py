@@ -18,9 +18,9 @@ from linocut.cost import request_cost
 from linocut.engine.engine import Engine
 from linocut.errors import LinocutError
 from linocut.events import Decoding, Done, Encoding, Preview, Started, Step
-from linocut.request import ImageRequest, Picture
+from linocut.request import ImageRequest
+from linocut.safety import checks
 from linocut.safety.picture import PictureCheck
-from linocut.safety.policy import Stage, refuse
 from linocut.safety.prompt import check_prompt
 from linocut.safety.text_encoder import TextEncoderCheck
 from linocut.workers import inside
@@ -43,7 +43,7 @@ _NO_MEMORY: Final = "allocate memory"  # how PyTorch says so on a CPU, in a bare
 class Studio:
     """Everything that drawing takes: the engine, the check of pictures, what runs have taken.
 
-    language_model: the check that reads prompts after the terms have, if there is one.
+    language_model: the check that is asked about prompts last, if there is one.
     """
 
     engine: Engine
@@ -85,7 +85,7 @@ class Studio:
             self._check_input(request)
         done = yield from self._events(job, request)
         if job.check_safety:
-            self._check(done.picture, "output")
+            checks.drawn(done.picture, self.pictures)
         if asked.mode == EXACT != mode and not job.go_fast:
             done = replace(done, warnings=(*done.warnings, _NOT_EXACT.format(mode=mode)))
         safety = {"checked": job.check_safety}
@@ -108,23 +108,15 @@ class Studio:
         raise LinocutError("the run ended without a picture")
 
     def _check_input(self, request: ImageRequest) -> None:
-        finding = check_prompt(request.prompt)
-        if finding is None and self.language_model is not None:
-            finding = self.language_model.check(request.prompt)
-        if finding:
-            refuse(finding, "input")
-        for picture in request.references:
-            self._check(picture, "input")
-
-    def _check(self, picture: Picture, stage: Stage) -> None:
-        if finding := self.pictures.check(picture):
-            refuse(finding, stage)
+        checks.admitted(request, lambda: self.pictures)
+        if self.language_model is not None:
+            checks.asked(self.language_model, request.prompt)
 
     def _preview(
         self, job: Job, request: ImageRequest, started: Started, preview: Preview
     ) -> Generator[PreviewFile, None, None]:
         """The preview's file, or nothing: a doubtful one is not shown, the picture will decide."""
-        if not job.check_safety or self.pictures.check(preview.picture) is None:
+        if not job.check_safety or checks.may_be_shown(preview.picture, self.pictures):
             yield preview_file(job, request, started, preview)
 
 

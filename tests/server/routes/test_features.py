@@ -265,6 +265,15 @@ def test_a_key_is_told_its_rate_and_when_it_is_used_up(
     assert int(answers[2].headers["retry-after"]) >= 1
 
 
+def test_a_refused_call_is_counted_and_told_what_is_left(
+    shared_server: Any, desk: ModuleType
+) -> None:
+    headers = {"API-KEY": shared_server.add_key(rate=9.0)}
+    answer = shared_server.client.post(PATH, json=desk.call(guidance=99), headers=headers)
+    assert answer.status_code == 400
+    assert answer.headers["ratelimit"].startswith('"create";r=8;t=')
+
+
 def test_a_share_that_is_full_is_told_when_to_come_back(slow_server: Any, desk: ModuleType) -> None:
     headers = {"API-KEY": slow_server.add_key(share=1)}
     body = desk.call("[slow]", num_inference_steps=50) | {"async": True}

@@ -26,7 +26,7 @@ ENDS: Final = {str(state): kind for state, kind in ENDINGS.items()}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What is there in the end. pictures: SHA-256 of the stored bytes, by key."""
+    """What is there in the end. pictures: SHA-256 of the stored bytes, by key; no uploads."""
 
     records: Mapping[str, Any]
     events: Mapping[str, Sequence[Any]]
@@ -68,12 +68,14 @@ async def look(url: str, *folders: Path, sweep: bool = False) -> World:
         told = await _rows(store, select(events).order_by(events.c.record_id, events.c.seq))
     finally:
         await store.close()
+    uploads = {row.key for row in rows["files"] if row.kind == "upload"}
+    pictures = await _pictures(folders)
     return World(
         records={row.id: row for row in rows["records"]},
         events=_by_record(told),
         files=_by_record(row for row in rows["files"] if row.kind == "result"),
         keys={row.key: row.record_id for row in rows["idempotency"]},
-        pictures=await _pictures(folders),
+        pictures={key: sha256 for key, sha256 in pictures.items() if key not in uploads},
     )
 
 

@@ -6,14 +6,14 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
 import httpx2
+from storm_hatch import hatch
 
 ROOT: Final = Path(__file__).parents[3]
 PATIENCE: Final = 90.0
@@ -52,23 +52,18 @@ class Server:
         if database:
             self.settings["LINOCUT_DATABASE_URL"] = database
         self.extra: dict[str, str] = {}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: BaseProcess | None = None
         self.starts = 0
 
     def begin(self, **extra: str) -> None:
         """The process is started; `extra` is more of its environment."""
         kept = {name: value for name, value in os.environ.items() if "LINOCUT_" not in name}
         self.folder.mkdir(parents=True, exist_ok=True)
-        what = [self.script] if self.script else ["-m", "linocut"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *what, "serve"],
-                env={
-                    **kept, **self.settings, **extra, "PYTHONPATH": str(ROOT / "src"),
-                    "LINOCUT_DATA_DIR": str(self.folder), "LINOCUT_PORT": str(self.port),
-                },
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+        environment = {
+            **kept, **self.settings, **extra, "PYTHONPATH": str(ROOT / "src"),
+            "LINOCUT_DATA_DIR": str(self.folder), "LINOCUT_PORT": str(self.port),
+        }  # fmt: skip
+        self.process = hatch(self.script, environment, self.log)
         self.starts += 1
 
     async def start(self, **extra: str) -> Server:
@@ -102,12 +97,13 @@ class Server:
     @property
     def is_alive(self) -> bool:
         """Whether the process runs."""
-        return self.process is not None and self.process.poll() is None
+        return self.process is not None and self.process.exitcode is None
 
     @property
     def pid(self) -> int:
         """Of the process that runs now."""
         assert self.process is not None
+        assert self.process.pid is not None
         return self.process.pid
 
     @property
@@ -135,10 +131,10 @@ class Server:
         """Its exit code, once it has one."""
         assert self.process is not None
         end = time.monotonic() + PATIENCE
-        while self.process.poll() is None:
+        while (code := self.process.exitcode) is None:
             assert time.monotonic() < end, f"it does not stop; it said:\n{self.said[-4000:]}"
             await asyncio.sleep(0.02)
-        return self.process.returncode
+        return code
 
     def workers(self) -> list[int]:
         """The processes that draw for it."""
@@ -147,6 +143,14 @@ class Server:
     def files(self) -> int:
         """How many descriptors it holds."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208 - no path is needed
+
+    def sockets(self) -> int:
+        """How many connections it has, those included that it listens for and asks itself by."""
+        found = 0
+        for path in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(OSError):
+                found += str(path.readlink()).startswith("socket:")
+        return found
 
     def threads(self) -> int:
         """How many threads it has."""
@@ -159,9 +163,9 @@ class Server:
 
     def end(self) -> None:
         """Nothing of it is left."""
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.process.exitcode is None:
             self.process.kill()
-            self.process.wait()
+            self.process.join()
 
 
 def children(pid: int) -> list[int]:

@@ -46,6 +46,7 @@ async def upload(request: Request, caller: Drawer) -> Response:
     """
     service = service_of(request)
     allowance = await service.limiter.take(caller)
+    request.state.allowance = allowance
     data, name = await _sent(request, service.settings.max_upload)
     picture = await service.guard.normalise(data, name or "the upload")
     file = await keep(service, caller.tenant, picture, kind=UPLOAD, name=name)

@@ -14,7 +14,7 @@ from linocut.server.answers import base_url, service_of
 from linocut.server.auth import Reader
 from linocut.server.routes.records import Uuid, owned
 from linocut.server.schemas import answers, sent_header
-from linocut.server.streams import HEADERS, MEDIA_TYPE, story
+from linocut.server.streams import HEADERS, MEDIA_TYPE, Listener, story
 
 router = APIRouter(tags=["Records"])
 
@@ -49,7 +49,8 @@ async def events(
     behind = max(after, _last_id(request))
     if record.is_final and not await service.store.events(record.id, behind):
         return Response(status_code=204)  # an EventSource then stops asking
-    lines = story(service, record, after=behind, base=base_url(request))
+    listener = Listener(base=base_url(request), request_id=request.state.request_id)
+    lines = story(service, record, after=behind, listener=listener)
     return StreamingResponse(lines, media_type=MEDIA_TYPE, headers=HEADERS)
 
 

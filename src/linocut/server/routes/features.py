@@ -32,7 +32,7 @@ from linocut.server.dialects.features_record import Waiting
 from linocut.server.dialects.features_schema import request_body
 from linocut.server.idempotency import HEADER, REPLAYED, fingerprint, key_in
 from linocut.server.schemas import AiRecordAnswer, answers, sent_header
-from linocut.server.streams import HEADERS, MEDIA_TYPE, looks, story
+from linocut.server.streams import HEADERS, MEDIA_TYPE, Listener, looks, story
 
 ROUTE: Final = "/api/features"
 LARGE: Final = 1_000_000  # bytes from which a body is parsed beside the event loop
@@ -100,6 +100,7 @@ async def create(
     """
     service = service_of(request)
     allowance = await service.limiter.take(caller)
+    request.state.allowance = allowance
     key = key_in(request.headers.get(HEADER))
     body, digest = await _body(request, is_keyed=bool(key))
     call = parse(body)
@@ -114,7 +115,8 @@ async def create(
     submitted = await admit(service, caller, wish)
     headers = {**allowance.headers, **({REPLAYED: "true"} if submitted.replayed else {})}
     if is_streaming:
-        events = story(service, submitted.record, after=0, base=base)
+        listener = Listener(base=base, request_id=request.state.request_id)
+        events = story(service, submitted.record, after=0, listener=listener)
         at = {"Location": f"/api/records/{submitted.record.id}"}
         return StreamingResponse(events, media_type=MEDIA_TYPE, headers=headers | HEADERS | at)
     return await _answered(request, call, submitted, headers)
