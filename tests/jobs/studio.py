@@ -226,7 +226,7 @@ def studio(migrated_file: Path, tmp_path: Path, jobs: Any) -> Open:
     ) -> AsyncIterator[Studio]:
         store, bus = await Store.open(f"sqlite:///{path}"), Bus()
         if hears:
-            store.wake = bus.notify
+            store.wake, store.over = bus.notify, bus.notify_end
         store.told, store.work = bus.notify_followers, bus.notify_work
         pictures = FolderStore(tmp_path / "pictures")
         supervisor = Supervisor(

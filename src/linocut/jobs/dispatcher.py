@@ -354,7 +354,9 @@ class Dispatcher:
             while run.wanted:
                 rung = await ear.wait(max(0.0, beat + self.timing.heartbeat - time.monotonic()))
                 try:
-                    if rung:
+                    if ear.ended is not None:
+                        alive = False
+                    elif rung:
                         now = await self.store.record(run.record.tenant, run.id)
                         alive = now is not None and _is_held(now, run.fence)
                     else:

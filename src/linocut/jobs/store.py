@@ -35,12 +35,14 @@ class Store:
     """Records, events, files, keys and deliveries in one database.
 
     wake: called with a record's id after every commit that changed it for those who wait for it.
-    told: the same after every commit by which its run just went on: it began, its story grew.
+    over: called before that with the record itself, where its run or a cancel has ended it.
+    told: called with its id after every commit by which its run went on: it began, its story grew.
     work: called after every commit that left something to claim.
     """
 
     def __init__(self, database: Database) -> None:
         self.wake: Callable[[str], None] = lambda _id: None
+        self.over: Callable[[Record], None] = lambda _record: None
         self.told: Callable[[str], None] = lambda _id: None
         self.work: Callable[[], None] = lambda: None
         self._database = database
@@ -134,12 +136,14 @@ class Store:
         Asked again after an answer that was lost, it is True again.
         story: what is still to be told before its end.
         """
-        return await self._write(
+        record = await self._write(
             lambda c: endings.succeed(
                 c, id, fence, files=files, result=result, seconds=seconds, story=story
             ),
             changed=_if_done(id),
+            ended=lambda now: now,
         )
+        return record is not None
 
     async def fail(
         self,
@@ -151,10 +155,12 @@ class Store:
         story: Story = (),
     ) -> bool:
         """FAILURE with this error, its story told up to there; False if the fence is stale."""
-        return await self._write(
+        record = await self._write(
             lambda c: endings.fail(c, id, fence, error, seconds=seconds, story=story),
             changed=_if_done(id),
+            ended=lambda now: now,
         )
+        return record is not None
 
     async def settle(self, run: Record, seconds: float) -> None:
         """A run that was canceled pays what it ran; once. run: the record as it was claimed."""
@@ -189,6 +195,7 @@ class Store:
         record, _ = await self._write(
             lambda c: endings.cancel(c, tenant, id),
             changed=lambda answer: [id] if answer[1] else [],
+            ended=lambda answer: answer[0] if answer[1] else None,
         )
         return record
 
@@ -335,17 +342,22 @@ class Store:
         work: Work[T],
         changed: Callable[[T], Iterable[str]] = lambda _: (),
         *,
+        ended: Callable[[T], Record | None] = lambda _: None,
         queued: bool = False,
         onward: bool = False,
     ) -> T:
         """What `work` answers.
 
-        changed: the records it changed.   queued: they may be waiting for a worker.
+        changed: the records it changed.   ended: the one of them that it ended.
+        queued: they may be waiting for a worker.
         onward: their run just went on; who does not follow it is not woken.
         """
 
         async def write_and_tell() -> T:
             answer = await self._database.write(work)
+            record = ended(answer)
+            if record is not None:
+                self.over(record)
             ids = list(changed(answer))
             for id in ids:
                 (self.told if onward else self.wake)(id)

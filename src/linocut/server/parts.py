@@ -41,7 +41,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         bus, metrics = Bus(), Metrics()
         tally = Tally(store, metrics.ended)
         store.wake, store.work = _both(bus.notify, tally.note), bus.notify_work
-        store.told = bus.notify_followers
+        store.told, store.over = bus.notify_followers, bus.notify_end
         guard = Guard()
         closing.push_async_callback(guard.stop)
         supervisor = Supervisor(_maker(settings), settings.workers)
