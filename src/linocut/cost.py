@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from linocut.catalog import AutoencoderConfig, ModelConfig, TextEncoderConfig, TransformerConfig
@@ -316,11 +317,13 @@ def autoencoder_parameters(config: AutoencoderConfig) -> int:
     return encode_work(config, 0, 0).parameters + decode_work(config, 0, 0).parameters
 
 
+@lru_cache(maxsize=1024)  # every request asks, and few sizes are asked for
 def encode_work(config: AutoencoderConfig, width: int, height: int) -> Work:
     """The encoder on a picture of that many pixels."""
     return _together(_encoder(config, width * height))
 
 
+@lru_cache(maxsize=1024)
 def decode_work(config: AutoencoderConfig, width: int, height: int) -> Work:
     """The decoder to a picture of that many pixels."""
     return _together(_decoder(config, width * height))
