@@ -317,13 +317,12 @@ def autoencoder_parameters(config: AutoencoderConfig) -> int:
     return encode_work(config, 0, 0).parameters + decode_work(config, 0, 0).parameters
 
 
-@lru_cache(maxsize=1024)  # every request asks, and few sizes are asked for
 def encode_work(config: AutoencoderConfig, width: int, height: int) -> Work:
     """The encoder on a picture of that many pixels."""
     return _together(_encoder(config, width * height))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # every request asks, and few sizes are asked for
 def decode_work(config: AutoencoderConfig, width: int, height: int) -> Work:
     """The decoder to a picture of that many pixels."""
     return _together(_decoder(config, width * height))
@@ -339,9 +338,8 @@ def _together(parts: Iterator[Work]) -> Work:
 
 
 def _encoder(config: AutoencoderConfig, cells: int) -> Iterator[Work]:
-    widths, moments = config.channels, 2 * config.latent_channels
-    yield _convolution(3, widths[0], cells)
-    inputs = widths[0]
+    widths, inputs, moments = config.channels, config.channels[0], 2 * config.latent_channels
+    yield _convolution(3, inputs, cells)
     for level, width in enumerate(widths):
         if level:
             cells //= 4

@@ -20,7 +20,7 @@ from linocut.jobs.clock import DAY, millis, now, seconds
 from linocut.jobs.record import Record, State, Submission
 from linocut.jobs.rows import fold, plan_of, record_of
 from linocut.jobs.schema import events, files, idempotency, records
-from linocut.jobs.terms import Limits, Submitted
+from linocut.jobs.terms import Limits, Offer, Submitted
 
 KEY_HOURS: Final = 24
 LEAST_WAIT: Final = 1.0  # seconds until a full queue is worth asking again
@@ -29,13 +29,21 @@ _INSERT: Final = insert(records).returning(*records.c)
 _FIRST_LINE: Final = insert(events)
 
 
-async def submit(connection: AsyncConnection, submission: Submission, limits: Limits) -> Submitted:
-    """A new record, or the one that the Idempotency-Key stands for."""
+async def submit(
+    connection: AsyncConnection,
+    submission: Submission,
+    limits: Limits,
+    offer: Offer | None = None,
+) -> tuple[Submitted, Record | None]:
+    """A new record, or the one that the Idempotency-Key stands for; and what was claimed.
+
+    offer: whom to claim for, where this brings a record that has to be drawn.
+    """
     await queue.take_turn(connection, "submit")
     known = await _known(connection, submission)
     if known:
         place = await queue.place(connection, known.id)
-        return Submitted(record=known, replayed=True, place=place)
+        return Submitted(record=known, replayed=True, place=place), None
     waiting = await queue.waiting(connection)
     _check_queue(waiting, submission, limits)
     time, counted = await usage.today(connection, submission.key_id)
@@ -44,11 +52,14 @@ async def submit(connection: AsyncConnection, submission: Submission, limits: Li
     place = queue.place_of_next(waiting, submission.key_id)
     said = {"record_id": row.id, "seq": 1, "kind": "queued", "data": {"place": place}, "at": time}
     await connection.execute(_FIRST_LINE, said)
+    # Before the usage: a run that ends locks its record first, and then what its key has used.
+    claimed = await queue.claim(connection, offer.lane, offer.lease) if offer else None
     await usage.reserve(connection, submission.key_id, row.day, row.estimate)
     await _remember_key(connection, submission, row.id)
     await _own_references(connection, submission, row.id)
     usual = queue.usual_seconds(waiting, submission.estimate)
-    return Submitted(record=record_of(row), replayed=False, place=place, usual=usual)
+    new = Submitted(record=record_of(row), replayed=False, place=place, usual=usual)
+    return new, claimed
 
 
 async def replay(

@@ -11,9 +11,10 @@ from linocut.images.guard import Guard
 from linocut.images.signing import Signer
 from linocut.images.store import FolderStore
 from linocut.jobs.bus import Bus
-from linocut.jobs.dispatcher import Dispatcher, Timing
+from linocut.jobs.dispatcher import Dispatcher
 from linocut.jobs.folder import DataFolder, held, open_folder
 from linocut.jobs.outbox import Outbox
+from linocut.jobs.runs import Timing
 from linocut.jobs.store import Store
 from linocut.jobs.sweeper import DAY, Keeping, Sweeper
 from linocut.jobs.tally import Tally
