@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from linocut.catalog import AutoencoderConfig, ModelConfig, TextEncoderConfig, TransformerConfig
@@ -321,6 +322,7 @@ def encode_work(config: AutoencoderConfig, width: int, height: int) -> Work:
     return _together(_encoder(config, width * height))
 
 
+@lru_cache(maxsize=1024)  # every request asks, and few sizes are asked for
 def decode_work(config: AutoencoderConfig, width: int, height: int) -> Work:
     """The decoder to a picture of that many pixels."""
     return _together(_decoder(config, width * height))
@@ -336,9 +338,8 @@ def _together(parts: Iterator[Work]) -> Work:
 
 
 def _encoder(config: AutoencoderConfig, cells: int) -> Iterator[Work]:
-    widths, moments = config.channels, 2 * config.latent_channels
-    yield _convolution(3, widths[0], cells)
-    inputs = widths[0]
+    widths, inputs, moments = config.channels, config.channels[0], 2 * config.latent_channels
+    yield _convolution(3, inputs, cells)
     for level, width in enumerate(widths):
         if level:
             cells //= 4

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final
 
 from linocut.errors import InvalidRequest
@@ -45,6 +46,7 @@ def size_of(aspect_ratio: str, megapixels: str) -> tuple[int, int]:
     return width // DIVISORS[megapixels], height // DIVISORS[megapixels]
 
 
+@lru_cache(maxsize=1024)  # to compare all grids takes milliseconds, and few sizes are asked for
 def drawn_size(
     width: int, height: int, *, pixels_per_token: int, native_max_tokens: int
 ) -> tuple[int, int]:

@@ -18,8 +18,9 @@ from linocut.errors import LinocutError
 from linocut.events import Decoding, Encoding, Started, Step
 from linocut.images.store import FolderStore
 from linocut.jobs.bus import Bus
-from linocut.jobs.dispatcher import Dispatcher, Timing
+from linocut.jobs.dispatcher import Dispatcher
 from linocut.jobs.record import Record, State
+from linocut.jobs.runs import Timing
 from linocut.jobs.schema import records
 from linocut.jobs.store import Store
 from linocut.request import ImageRequest
@@ -170,11 +171,21 @@ class Studio:
     async def _has_ended(self, id: str) -> bool:
         return (await self.record(id)).is_final
 
+    async def waits(self) -> None:
+        """The lanes have looked for work, found none, and their workers are idle."""
+        looked = self.jobs.fault(self.store, "claim", 0)
+
+        async def is_waiting() -> bool:
+            states = {one.state for one in self.supervisor.conditions()}
+            return looked.calls >= self.supervisor.count and states == {"idle"}
+
+        await until(is_waiting)
+
     async def idle(self) -> None:
         """No run is left."""
 
         async def is_idle() -> bool:
-            return not self.dispatcher._runs
+            return not self.dispatcher.runs.under_way
 
         await until(is_idle)
 
@@ -226,7 +237,7 @@ def studio(migrated_file: Path, tmp_path: Path, jobs: Any) -> Open:
     ) -> AsyncIterator[Studio]:
         store, bus = await Store.open(f"sqlite:///{path}"), Bus()
         if hears:
-            store.wake = bus.notify
+            store.wake, store.over = bus.notify, bus.notify_end
         store.told, store.work = bus.notify_followers, bus.notify_work
         pictures = FolderStore(tmp_path / "pictures")
         supervisor = Supervisor(

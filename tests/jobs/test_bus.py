@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from linocut.jobs.bus import Bus
+from linocut.jobs.record import Order, Record, State
+from linocut.request import ImageRequest
 
 
 def test_a_listener_hears_its_own_record_and_no_other() -> None:
@@ -99,3 +103,29 @@ def test_a_listener_that_is_canceled_is_forgotten() -> None:
         assert not bus._ears
 
     asyncio.run(story())
+
+
+def test_an_end_is_told_with_its_record(ended: Record) -> None:
+    async def story() -> None:
+        bus = Bus()
+        with bus.listen(ended.id) as follower, bus.listen(ended.id, follows=False) as waiter:
+            bus.notify(ended.id)
+            assert await follower.wait(30)
+            assert follower.ended is None
+            bus.notify_end(ended)
+            assert await waiter.wait(30)
+            assert waiter.ended is follower.ended is ended
+        with bus.listen(ended.id) as late:
+            assert late.ended is None
+
+    asyncio.run(story())
+
+
+@pytest.fixture
+def ended() -> Record:
+    """A record at its end."""
+    return Record(
+        id="a", tenant="ann", key_id="k", feature="f", model="m", state=State.SUCCESS, body={},
+        order=Order(request=ImageRequest(prompt="a red apple")), estimate=1.0, attempt=1, fence=1,
+        starred=False, created_at=0.0,
+    )  # fmt: skip

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from linocut.jobs.dispatcher import Timing
 from linocut.jobs.record import Record, State
+from linocut.jobs.runs import Timing
 
 Open = Callable[..., AbstractAsyncContextManager[Any]]
 
@@ -55,6 +55,7 @@ def test_what_does_not_finish_in_time_goes_back_as_if_never_begun(
 def test_what_is_just_being_claimed_goes_back_too(studio: Open, hands: Any) -> None:
     async def story() -> None:
         async with studio(hands.Hand(), timing=Timing(poll=60.0)) as s:
+            await s.waits()
             asked, may_answer = asyncio.Event(), asyncio.Event()
             claim = s.store.claim
 
@@ -65,6 +66,7 @@ def test_what_is_just_being_claimed_goes_back_too(studio: Open, hands: Any) -> N
                 return record
 
             s.store.claim = slow  # type: ignore[method-assign]
+            s.store.offer = lambda: None
             id = await s.ask()
             await asked.wait()
             leaving = asyncio.create_task(s.dispatcher.drain(0))
@@ -72,6 +74,35 @@ def test_what_is_just_being_claimed_goes_back_too(studio: Open, hands: Any) -> N
             may_answer.set()
             await leaving
             assert await s.states([id]) == [(State.QUEUED, 0)]
+
+    asyncio.run(story())
+
+
+def test_what_is_just_being_claimed_as_it_comes_in_goes_back_too(studio: Open, hands: Any) -> None:
+    async def story() -> None:
+        async with studio(hands.Hand(), timing=Timing(poll=60.0)) as s:
+            await s.waits()
+            written, may_answer = asyncio.Event(), asyncio.Event()
+            write = s.store._database.write
+
+            async def slow(work: Any) -> Any:
+                s.store._database.write = write
+                answer = await write(work)
+                written.set()
+                await may_answer.wait()
+                return answer
+
+            s.store._database.write = slow
+            asking = asyncio.create_task(s.ask())
+            await written.wait()
+            leaving = asyncio.create_task(s.dispatcher.drain(0))
+            await asyncio.sleep(0.01)
+            assert not leaving.done()
+            may_answer.set()
+            id = await asking
+            await leaving
+            assert await s.states([id]) == [(State.QUEUED, 0)]
+            assert s.store.offer() is None, "a server that leaves claims nothing more"
 
     asyncio.run(story())
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from linocut.errors import InvalidRequest, LinocutError, Unavailable
-from linocut.jobs.record import State
+from linocut.jobs.record import Record, State
 from linocut.jobs.store import Store
 
 ERROR = {"code": "worker_failed", "message": "it crashed", "hint": ""}
@@ -86,6 +86,30 @@ def test_every_change_is_told_once_it_is_safe(run: Any, jobs: Any) -> None:
         assert await heard() == [id]
         await store.cancel("ann", id)
         assert await heard() == []
+
+    run(story)
+
+
+def test_an_end_is_told_with_the_record_as_it_ended_and_once(run: Any, jobs: Any) -> None:
+    over: list[Record] = []
+
+    async def story(store: Store) -> None:
+        store.over = over.append
+        for end in ("succeed", "fail", "cancel"):
+            id = (await store.submit(jobs.submission(), jobs.wide)).record.id
+            await store.claim("lane", 30)
+            assert not over
+            if end == "succeed":
+                await store.succeed(id, 1, [jobs.file(id)], {"seed": 7}, 1.5)
+            elif end == "fail":
+                await store.fail(id, 1, {"code": "x"}, 0.5)
+            else:
+                await store.cancel("ann", id)
+            assert over == [await store.record("ann", id)]
+            over.clear()
+            await store.cancel("ann", id)
+            assert not await store.succeed(id, 9, [], {}, 1.0)
+            assert not over
 
     run(story)
 

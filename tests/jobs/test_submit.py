@@ -13,7 +13,7 @@ from linocut.errors import Forbidden, IdempotencyMismatch, InvalidRequest, Queue
 from linocut.jobs.record import State
 from linocut.jobs.schema import files, idempotency, records
 from linocut.jobs.store import Store
-from linocut.jobs.terms import Limits
+from linocut.jobs.terms import Limits, Offer
 
 
 def test_what_was_submitted_is_there_with_all_its_fields(run: Any, jobs: Any) -> None:
@@ -266,5 +266,67 @@ def test_odd_text_inside_of_a_body_comes_back_as_it_was(run: Any, jobs: Any) -> 
         record = await store.record("ann", sent.record.id)
         assert record is not None
         assert record.body == body
+
+    run(story)
+
+
+def offered(store: Store) -> list[Any]:
+    """What the store's offers were closed with; a worker is always idle."""
+    closed: list[Any] = []
+    store.offer = lambda: Offer(lane="idle", lease=30.0, close=closed.append)
+    return closed
+
+
+def test_an_idle_worker_gets_what_comes_in_the_same_transaction(run: Any, jobs: Any) -> None:
+    async def story(store: Store) -> None:
+        closed = offered(store)
+        submitted = await store.submit(jobs.submission(), jobs.wide)
+        record = await store.record("ann", submitted.record.id)
+        assert record is not None
+        assert (record.state, record.attempt, record.fence) == (State.PROCESSING, 1, 1)
+        assert closed == [record]
+        assert submitted.record.state is State.QUEUED
+        assert await store.heartbeat(record.id, 1, 30)
+        assert await store.used_seconds("ann-key") == 2.0
+
+    run(story)
+
+
+def test_an_idle_worker_gets_what_is_next_and_not_what_came_last(run: Any, jobs: Any) -> None:
+    async def story(store: Store) -> None:
+        first = (await store.submit(jobs.submission(), jobs.wide)).record
+        closed = offered(store)
+        second = (await store.submit(jobs.submission(), jobs.wide)).record
+        assert [record.id for record in closed] == [first.id]
+        assert await store.place(second.id) == 1
+
+    run(story)
+
+
+def test_what_brings_nothing_to_draw_leaves_an_idle_worker_idle(run: Any, jobs: Any) -> None:
+    async def story(store: Store) -> None:
+        sent = jobs.submission(idempotency_key="k", fingerprint="f")
+        await store.submit(sent, jobs.wide)
+        closed = offered(store)
+        assert (await store.submit(sent, jobs.wide)).replayed
+        with pytest.raises(QueueFull):
+            await store.submit(jobs.submission(), Limits(queue=0, share=1))
+        assert closed == [None, None]
+        assert (await store.backlog()).queued == 1
+
+    run(story)
+
+
+def test_a_worker_is_offered_until_the_end_though_the_caller_goes_away(run: Any, jobs: Any) -> None:
+    async def story(store: Store) -> None:
+        closed = offered(store)
+        asked = asyncio.create_task(store.submit(jobs.submission(), jobs.wide))
+        for _ in range(4):
+            await asyncio.sleep(0)
+        asked.cancel()
+        async with asyncio.timeout(60):
+            while not closed:  # noqa: ASYNC110 - nothing rings
+                await asyncio.sleep(0.01)
+        assert closed[0].state is State.PROCESSING
 
     run(story)

@@ -99,6 +99,24 @@ def test_a_worker_is_lent_to_one_at_a_time() -> None:
     asyncio.run(story())
 
 
+def test_an_idle_worker_may_be_taken_at_once_and_is_given_back() -> None:
+    async def story() -> None:
+        supervisor = Supervisor(Made())
+        assert supervisor.take() is None
+        await supervisor.start()
+        await until(lambda: states(supervisor) == ["idle"])
+        worker = supervisor.take()
+        assert worker is not None
+        assert supervisor.take() is None
+        waits = asyncio.create_task(anext(aiter_of(supervisor)))
+        await asyncio.sleep(0)
+        supervisor.give_back(worker)
+        assert await waits is worker
+        await supervisor.stop()
+
+    asyncio.run(story())
+
+
 async def aiter_of(supervisor: Supervisor) -> AsyncIterator[object]:
     """One lent worker, for as long as the iterator lives."""
     async with supervisor.lend() as worker:

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from linocut.jobs.record import Record
+
 _WORK = ""
 
 
@@ -16,10 +18,12 @@ class Ear:
     """What one listener has heard since it began to listen or last waited.
 
     follows: whether it also hears that a run goes on, and not only what changes for who waits.
+    ended: the record at its end, where this process has ended it; nobody has to read it again.
     """
 
     def __init__(self, *, follows: bool) -> None:
         self.follows, self._rung = follows, asyncio.Event()
+        self.ended: Record | None = None
 
     def ring(self) -> None:
         """Something changed."""
@@ -45,6 +49,12 @@ class Bus:
     def notify(self, record_id: str) -> None:
         """Wake everybody who listens to this record."""
         for ear in self._ears.get(record_id, ()):
+            ear.ring()
+
+    def notify_end(self, record: Record) -> None:
+        """Everybody who listens to this record gets it as it ended."""
+        for ear in self._ears.get(record.id, ()):
+            ear.ended = record
             ear.ring()
 
     def notify_followers(self, record_id: str) -> None:

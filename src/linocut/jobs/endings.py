@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from linocut.jobs import usage
 from linocut.jobs.clock import DAY, millis, now
-from linocut.jobs.moves import Story, finish, held
+from linocut.jobs.moves import HELD, THIS, Story, finish, finishing, held
 from linocut.jobs.record import Record, State, StoredFile
 from linocut.jobs.rows import record_of, row_of_file
 from linocut.jobs.schema import files as known_files
 from linocut.jobs.schema import records
+
+_SUCCEED: Final = finishing(HELD, State.SUCCESS)
+_FAIL: Final = finishing(HELD, State.FAILURE)
+_CANCEL: Final = finishing(and_(THIS, records.c.tenant == bindparam("whose")), State.CANCELED)
+_ADD_FILE: Final = insert(known_files).values(created_at=now(), used_at=now())
 
 
 async def succeed(
@@ -27,28 +32,19 @@ async def succeed(
     result: Mapping[str, Any],
     seconds: float,
     story: Story = (),
-) -> bool:
-    """Whether the record now ends in SUCCESS with these files, or did so already."""
+) -> Record | None:
+    """The record in SUCCESS with these files, now or since before; None if it is not."""
     keys = [file.key for file in files]
-    row = await finish(
-        connection,
-        held(id, fence),
-        State.SUCCESS,
-        result,
-        story=story,
-        result=dict(result),
-        result_keys=keys,
-        paid=seconds,
-    )
+    ended = {"result": dict(result), "result_keys": keys, "paid": millis(seconds)}
+    said = {**held(id, fence), **ended}
+    row = await finish(connection, _SUCCEED, said, result, to=State.SUCCESS, story=story)
     if row is None:
-        return await _ended_so(connection, id, fence, state=State.SUCCESS, result_keys=keys)
+        same = and_(records.c.state == State.SUCCESS, records.c.result_keys == keys)
+        return await _ended_so(connection, id, fence, same)
     if files:
         owned = [replace(file, record_id=id, tenant=row.tenant) for file in files]
-        await connection.execute(
-            insert(known_files).values(created_at=now(), used_at=now()),
-            [row_of_file(file) for file in owned],
-        )
-    return True
+        await connection.execute(_ADD_FILE, [row_of_file(file) for file in owned])
+    return record_of(row)
 
 
 async def fail(
@@ -59,37 +55,34 @@ async def fail(
     *,
     seconds: float,
     story: Story = (),
-) -> bool:
-    """Whether the record now ends in FAILURE with this error, or did so already."""
-    row = await finish(
-        connection,
-        held(id, fence),
-        State.FAILURE,
-        error,
-        story=story,
-        error=dict(error),
-        paid=seconds,
-    )
+) -> Record | None:
+    """The record in FAILURE with this error, now or since before; None if it is not."""
+    said = {**held(id, fence), "error": dict(error), "paid": millis(seconds)}
+    row = await finish(connection, _FAIL, said, error, to=State.FAILURE, story=story)
     if row is None:
-        return await _ended_so(connection, id, fence, state=State.FAILURE, error=dict(error))
-    return True
+        same = and_(records.c.state == State.FAILURE, records.c.error == dict(error))
+        return await _ended_so(connection, id, fence, same)
+    return record_of(row)
 
 
-async def _ended_so(connection: AsyncConnection, id: str, fence: int, **values: Any) -> bool:
+async def _ended_so(
+    connection: AsyncConnection, id: str, fence: int, same: ColumnElement[bool]
+) -> Record | None:
     # The answer to the first writing may have been lost on its way; the writing was not.
-    same = [records.c[name] == value for name, value in values.items()]
     found = await connection.execute(
-        select(records.c.id).where(records.c.id == id, records.c.fence == fence, *same)
+        select(records).where(records.c.id == id, records.c.fence == fence, same)
     )
-    return found.first() is not None
+    row = found.one_or_none()
+    return record_of(row) if row else None
 
 
 async def cancel(connection: AsyncConnection, tenant: str, id: str) -> tuple[Record | None, bool]:
     """The record, CANCELED if it was open, and whether that is news."""
-    mine = and_(records.c.tenant == tenant, records.c.id == id)
-    row = await finish(connection, mine, State.CANCELED, {})
+    said = {"this": id, "whose": tenant}
+    row = await finish(connection, _CANCEL, said, {}, to=State.CANCELED)
     if row is not None:
         return record_of(row), True
+    mine = and_(records.c.tenant == tenant, records.c.id == id)
     found = (await connection.execute(select(records).where(mine))).one_or_none()
     return (record_of(found) if found else None), False
 

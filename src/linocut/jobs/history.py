@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from linocut.errors import Conflict, InvalidRequest
@@ -18,6 +18,9 @@ from linocut.jobs.schema import events, files, records
 from linocut.jobs.terms import Expired
 
 MAX_SEARCH: Final = 1000
+_RECORD: Final = select(records).where(
+    records.c.tenant == bindparam("whose"), records.c.id == bindparam("this")
+)
 
 
 def _owned(tenant: str, id: str) -> ColumnElement[bool]:
@@ -26,7 +29,7 @@ def _owned(tenant: str, id: str) -> ColumnElement[bool]:
 
 async def record(connection: AsyncConnection, tenant: str, id: str) -> Record | None:
     """A record of this tenant."""
-    found = (await connection.execute(select(records).where(_owned(tenant, id)))).one_or_none()
+    found = (await connection.execute(_RECORD, {"whose": tenant, "this": id})).one_or_none()
     return record_of(found) if found else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from linocut.jobs.clock import millis, now
@@ -13,6 +13,7 @@ from linocut.jobs.schema import api_keys
 from linocut.jobs.terms import ApiKey
 
 TOUCH_SECONDS: Final = 60.0  # "last used" is kept to the minute: a write less per request
+_KEY: Final = select(api_keys).where(api_keys.c.id == bindparam("this"))
 
 
 async def add(connection: AsyncConnection, key: ApiKey) -> ApiKey:
@@ -44,7 +45,7 @@ def _millis(seconds: float | None) -> int | None:
 
 async def get(connection: AsyncConnection, id: str) -> ApiKey | None:
     """A key by its id, revoked or not."""
-    row = (await connection.execute(select(api_keys).where(api_keys.c.id == id))).one_or_none()
+    row = (await connection.execute(_KEY, {"this": id})).one_or_none()
     return key_of(row) if row else None
 
 

@@ -10,17 +10,53 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, and_, case, func, select, update
+from sqlalchemy import Row, Select, and_, bindparam, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from linocut.jobs.clock import millis, now, seconds
-from linocut.jobs.moves import Story, Where, finish, held, move, tell
+from linocut.jobs.moves import (
+    HELD,
+    THIS,
+    Said,
+    Story,
+    Where,
+    finish,
+    finishing,
+    held,
+    move,
+    moving,
+    tell,
+    telling,
+)
 from linocut.jobs.record import Record, State
 from linocut.jobs.rows import record_of
 from linocut.jobs.schema import records, turns
 from linocut.jobs.terms import Backlog
 
 _BATCH: Final = 100
+_LEASE: Final = now() + bindparam("lease_ms")
+_CLAIM: Final = moving(
+    THIS,
+    State.PROCESSING,
+    worker=bindparam("by"),
+    attempt=records.c.attempt + 1,
+    fence=records.c.fence + 1,
+    started_at=now(),
+    lease_until=_LEASE,
+)
+_BEAT: Final = update(records).where(HELD).values(lease_until=_LEASE)
+_APPEND: Final = telling(HELD)
+_TELL: Final = telling(THIS)
+_WAITING: Final = (
+    select(
+        records.c.key_id,
+        func.count().label("waiting"),
+        func.min(records.c.id).label("id"),
+        func.sum(records.c.estimate).label("estimate"),
+    )
+    .where(records.c.state == State.QUEUED)
+    .group_by(records.c.key_id)
+)
 _LOST: Final = {
     "code": "worker_failed",
     "message": "the worker that had this was not heard of any more",
@@ -49,16 +85,7 @@ async def take_turn(connection: AsyncConnection, name: str) -> None:
 
 async def waiting(connection: AsyncConnection) -> Waiting:
     """The waiting line of each key."""
-    rows = await connection.execute(
-        select(
-            records.c.key_id,
-            func.count().label("waiting"),
-            func.min(records.c.id).label("id"),
-            func.sum(records.c.estimate).label("estimate"),
-        )
-        .where(records.c.state == State.QUEUED)
-        .group_by(records.c.key_id)
-    )
+    rows = await connection.execute(_WAITING)
     return {row.key_id: Line(row.waiting, row.id, seconds(int(row.estimate))) for row in rows}
 
 
@@ -130,20 +157,15 @@ def _turn() -> Select[tuple[str]]:
     return select(first.c.id).order_by(*order).limit(1)
 
 
+_TURN: Final = _turn()
+
+
 async def claim(connection: AsyncConnection, worker: str, lease: float) -> Record | None:
     """The record whose turn it is, PROCESSING under its next fence."""
     await take_turn(connection, "claim")
-    while (id := await connection.scalar(_turn())) is not None:
-        row = await move(
-            connection,
-            records.c.id == id,
-            State.PROCESSING,
-            worker=worker,
-            attempt=records.c.attempt + 1,
-            fence=records.c.fence + 1,
-            started_at=now(),
-            lease_until=now() + millis(lease),
-        )
+    while (id := await connection.scalar(_TURN)) is not None:
+        said = {"this": id, "by": worker, "lease_ms": millis(lease)}
+        row = await move(connection, _CLAIM, said)
         if row is not None:  # it was not canceled in this very moment
             return record_of(row)
     return None
@@ -151,34 +173,33 @@ async def claim(connection: AsyncConnection, worker: str, lease: float) -> Recor
 
 async def heartbeat(connection: AsyncConnection, id: str, fence: int, lease: float) -> bool:
     """Whether the record is still held, now for `lease` seconds more."""
-    changed = await connection.execute(
-        update(records).where(held(id, fence)).values(lease_until=now() + millis(lease))
-    )
-    return changed.rowcount == 1
+    said = {**held(id, fence), "lease_ms": millis(lease)}
+    return (await connection.execute(_BEAT, said)).rowcount == 1
 
 
 async def append(connection: AsyncConnection, id: str, fence: int, story: Story) -> bool:
     """Whether the record is still held; these events then stand in its story."""
-    return await tell(connection, held(id, fence), story) is not None
+    return await tell(connection, _APPEND, held(id, fence), story) is not None
 
 
 async def release(
     connection: AsyncConnection,
-    where: Where,
+    run: Said,
+    where: Where = HELD,
     *,
     counted: bool,
     delay: float,
     error: Mapping[str, Any],
     max_attempts: int,
 ) -> Row[Any] | None:
-    """The record, waiting again or at its end; None if `where` holds for none."""
+    """The record, waiting again or at its end; None if `where` holds for no such `run`."""
     if counted:
-        used_up = and_(where, records.c.attempt >= max_attempts)
-        row = await finish(connection, used_up, State.FAILURE, error, error=dict(error), paid=0)
+        used_up = finishing(and_(where, records.c.attempt >= max_attempts), State.FAILURE)
+        said = {**run, "error": dict(error), "paid": 0}
+        row = await finish(connection, used_up, said, error, to=State.FAILURE)
         if row is not None:
             return row
-    row = await move(
-        connection,
+    back = moving(
         where,
         State.QUEUED,
         worker="",
@@ -186,9 +207,10 @@ async def release(
         run_at=now() + millis(delay),
         lease_until=None,
     )
+    row = await move(connection, back, run)
     if row is not None:
         data = {"place": await place(connection, row.id), "reason": str(error.get("code", ""))}
-        await tell(connection, records.c.id == row.id, [("queued", data)])
+        await tell(connection, _TELL, {"this": row.id}, [("queued", data)])
     return row
 
 
@@ -205,8 +227,9 @@ async def lost(connection: AsyncConnection) -> list[tuple[str, int]]:
 
 async def give_up(connection: AsyncConnection, id: str, fence: int, max_attempts: int) -> bool:
     """Whether the record was released; not if its lease was renewed after all."""
-    where = and_(held(id, fence), records.c.lease_until < now())
+    late = and_(HELD, records.c.lease_until < now())
     row = await release(
-        connection, where, counted=True, delay=0, error=_LOST, max_attempts=max_attempts
-    )
+        connection, held(id, fence), late,
+        counted=True, delay=0, error=_LOST, max_attempts=max_attempts,
+    )  # fmt: skip
     return row is not None

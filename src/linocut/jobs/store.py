@@ -26,7 +26,7 @@ from linocut.jobs.moves import Story, held
 from linocut.jobs.record import Record, RecordEvent, State, StoredFile, Submission
 from linocut.jobs.schema import turns
 from linocut.jobs.sqlite import Work
-from linocut.jobs.terms import ApiKey, Backlog, Delivery, Expired, Limits, Submitted
+from linocut.jobs.terms import ApiKey, Backlog, Delivery, Expired, Limits, Offer, Submitted
 
 T = TypeVar("T")
 
@@ -35,14 +35,18 @@ class Store:
     """Records, events, files, keys and deliveries in one database.
 
     wake: called with a record's id after every commit that changed it for those who wait for it.
-    told: the same after every commit by which its run just went on: it began, its story grew.
+    over: called before that with the record itself, where its run or a cancel has ended it.
+    told: called with its id after every commit by which its run went on: it began, its story grew.
     work: called after every commit that left something to claim.
+    offer: asked by every submission for an idle worker, to be claimed for in the same transaction.
     """
 
     def __init__(self, database: Database) -> None:
         self.wake: Callable[[str], None] = lambda _id: None
+        self.over: Callable[[Record], None] = lambda _record: None
         self.told: Callable[[str], None] = lambda _id: None
         self.work: Callable[[], None] = lambda: None
+        self.offer: Callable[[], Offer | None] = lambda: None
         self._database = database
         self._begun: set[asyncio.Task[Any]] = set()
         self._ahead = 0.0  # of our clock
@@ -88,11 +92,21 @@ class Store:
 
         Raises IdempotencyMismatch, QueueFull, QuotaExceeded.
         """
-        return await self._write(
-            lambda c: submit.submit(c, submission, limits),
-            changed=lambda new: [] if new.replayed else [new.record.id],
-            queued=True,
-        )
+        return await self._to_the_end(self._submitted(submission, limits))
+
+    async def _submitted(self, submission: Submission, limits: Limits) -> Submitted:
+        offer, claimed = self.offer(), None
+        try:
+            new, claimed = await self._database.write(
+                lambda c: submit.submit(c, submission, limits, offer)
+            )
+        finally:
+            if offer is not None:
+                offer.close(claimed)
+        if not new.replayed:
+            self.wake(new.record.id)
+            self.work()
+        return new
 
     async def replay(self, tenant: str, key: str, fingerprint: str) -> Record | None:
         """The record that an Idempotency-Key stands for; IdempotencyMismatch if asked otherwise."""
@@ -134,11 +148,11 @@ class Store:
         Asked again after an answer that was lost, it is True again.
         story: what is still to be told before its end.
         """
-        return await self._write(
+        return await self._ended_so(
+            id,
             lambda c: endings.succeed(
                 c, id, fence, files=files, result=result, seconds=seconds, story=story
             ),
-            changed=_if_done(id),
         )
 
     async def fail(
@@ -151,10 +165,12 @@ class Store:
         story: Story = (),
     ) -> bool:
         """FAILURE with this error, its story told up to there; False if the fence is stale."""
-        return await self._write(
-            lambda c: endings.fail(c, id, fence, error, seconds=seconds, story=story),
-            changed=_if_done(id),
+        return await self._ended_so(
+            id, lambda c: endings.fail(c, id, fence, error, seconds=seconds, story=story)
         )
+
+    async def _ended_so(self, id: str, work: Work[Record | None]) -> bool:
+        return await self._write(work, changed=_if_done(id), ended=lambda now: now) is not None
 
     async def settle(self, run: Record, seconds: float) -> None:
         """A run that was canceled pays what it ran; once. run: the record as it was claimed."""
@@ -189,6 +205,7 @@ class Store:
         record, _ = await self._write(
             lambda c: endings.cancel(c, tenant, id),
             changed=lambda answer: [id] if answer[1] else [],
+            ended=lambda answer: answer[0] if answer[1] else None,
         )
         return record
 
@@ -335,17 +352,21 @@ class Store:
         work: Work[T],
         changed: Callable[[T], Iterable[str]] = lambda _: (),
         *,
+        ended: Callable[[T], Record | None] = lambda _: None,
         queued: bool = False,
         onward: bool = False,
     ) -> T:
         """What `work` answers.
 
-        changed: the records it changed.   queued: they may be waiting for a worker.
-        onward: their run just went on; who does not follow it is not woken.
+        changed: the records it changed.   ended: the one of them that it ended.
+        queued: they may wait for a worker.   onward: their run went on; who waits is not woken.
         """
 
         async def write_and_tell() -> T:
             answer = await self._database.write(work)
+            record = ended(answer)
+            if record is not None:
+                self.over(record)
             ids = list(changed(answer))
             for id in ids:
                 (self.told if onward else self.wake)(id)

@@ -20,36 +20,46 @@ from linocut.jobs.clock import DAY, millis, now, seconds
 from linocut.jobs.record import Record, State, Submission
 from linocut.jobs.rows import fold, plan_of, record_of
 from linocut.jobs.schema import events, files, idempotency, records
-from linocut.jobs.terms import Limits, Submitted
+from linocut.jobs.terms import Limits, Offer, Submitted
 
 KEY_HOURS: Final = 24
 LEAST_WAIT: Final = 1.0  # seconds until a full queue is worth asking again
 _KEPT: Final = KEY_HOURS * 3_600_000
+_INSERT: Final = insert(records).returning(*records.c)
+_FIRST_LINE: Final = insert(events)
 
 
-async def submit(connection: AsyncConnection, submission: Submission, limits: Limits) -> Submitted:
-    """A new record, or the one that the Idempotency-Key stands for."""
+async def submit(
+    connection: AsyncConnection,
+    submission: Submission,
+    limits: Limits,
+    offer: Offer | None = None,
+) -> tuple[Submitted, Record | None]:
+    """A new record, or the one that the Idempotency-Key stands for; and what was claimed.
+
+    offer: whom to claim for, where this brings a record that has to be drawn.
+    """
     await queue.take_turn(connection, "submit")
     known = await _known(connection, submission)
     if known:
         place = await queue.place(connection, known.id)
-        return Submitted(record=known, replayed=True, place=place)
+        return Submitted(record=known, replayed=True, place=place), None
     waiting = await queue.waiting(connection)
     _check_queue(waiting, submission, limits)
     time, counted = await usage.today(connection, submission.key_id)
     submission = replace(submission, estimate=_reserved(submission, limits, counted, time))
     row = await _insert(connection, submission, time)
     place = queue.place_of_next(waiting, submission.key_id)
-    await connection.execute(
-        insert(events).values(
-            record_id=row.id, seq=1, kind="queued", data={"place": place}, at=time
-        )
-    )
+    said = {"record_id": row.id, "seq": 1, "kind": "queued", "data": {"place": place}, "at": time}
+    await connection.execute(_FIRST_LINE, said)
+    # Before the usage: a run that ends locks its record first, and then what its key has used.
+    claimed = await queue.claim(connection, offer.lane, offer.lease) if offer else None
     await usage.reserve(connection, submission.key_id, row.day, row.estimate)
     await _remember_key(connection, submission, row.id)
     await _own_references(connection, submission, row.id)
     usual = queue.usual_seconds(waiting, submission.estimate)
-    return Submitted(record=record_of(row), replayed=False, place=place, usual=usual)
+    new = Submitted(record=record_of(row), replayed=False, place=place, usual=usual)
+    return new, claimed
 
 
 async def replay(
@@ -138,35 +148,31 @@ def _reserved(submission: Submission, limits: Limits, counted: int, time: int) -
 
 
 async def _insert(connection: AsyncConnection, submission: Submission, time: int) -> Row[Any]:
-    inserted = await connection.execute(
-        insert(records)
-        .values(
-            id=str(uuid7()),
-            tenant=submission.tenant,
-            key_id=submission.key_id,
-            feature=submission.feature,
-            model=submission.model,
-            state=State.QUEUED,
-            body=submission.body,
-            plan=plan_of(submission.order),
-            prompt=fold(submission.order.request.prompt),
-            webhook=submission.webhook,
-            webhook_events=submission.webhook_events,
-            estimate=millis(submission.estimate),
-            day=time // DAY,
-            worker="",
-            attempt=0,
-            fence=0,
-            last_seq=1,
-            starred=False,
-            run_at=time,
-            created_at=time,
-            result_keys=(),
-            result={},
-        )
-        .returning(*records.c)
-    )
-    return inserted.one()
+    row = {
+        "id": str(uuid7()),
+        "tenant": submission.tenant,
+        "key_id": submission.key_id,
+        "feature": submission.feature,
+        "model": submission.model,
+        "state": State.QUEUED,
+        "body": submission.body,
+        "plan": plan_of(submission.order),
+        "prompt": fold(submission.order.request.prompt),
+        "webhook": submission.webhook,
+        "webhook_events": submission.webhook_events,
+        "estimate": millis(submission.estimate),
+        "day": time // DAY,
+        "worker": "",
+        "attempt": 0,
+        "fence": 0,
+        "last_seq": 1,
+        "starred": False,
+        "run_at": time,
+        "created_at": time,
+        "result_keys": (),
+        "result": {},
+    }
+    return (await connection.execute(_INSERT, row)).one()
 
 
 async def _remember_key(connection: AsyncConnection, submission: Submission, id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from linocut.jobs.record import Record
@@ -20,6 +21,18 @@ class Limits:
     share: int
     quota_seconds: float | None = None
     workers: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A worker that is idle while a request comes in: what is next may be claimed for it at once.
+
+    close: to be called once, with the record that was claimed, or with None.
+    """
+
+    lane: str
+    lease: float
+    close: Callable[[Record | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,20 +7,35 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from linocut.jobs.clock import DAY, now, seconds
 from linocut.jobs.schema import usage
 
 KEPT_DAYS: Final = 400
+_OF: Final = and_(usage.c.key_id == bindparam("whose"), usage.c.day == bindparam("of"))
+_RESERVE: Final = (
+    update(usage).where(_OF).values(reserved_ms=usage.c.reserved_ms + bindparam("more"))
+)
+_SETTLE: Final = (
+    update(usage)
+    .where(_OF)
+    .values(
+        reserved_ms=usage.c.reserved_ms - bindparam("reserved"),
+        used_ms=usage.c.used_ms + bindparam("used"),
+    )
+)
+_COUNTED: Final = select(usage.c.reserved_ms + usage.c.used_ms).where(
+    usage.c.key_id == bindparam("whose"), usage.c.day == now() // DAY
+)
+_TODAY: Final = select(now(), _COUNTED.scalar_subquery())
 
 
 async def reserve(connection: AsyncConnection, key_id: str, day: int, ms: int) -> None:
     """`ms` more are spoken for. Only for whoever has the turn to submit."""
-    row = (usage.c.key_id == key_id) & (usage.c.day == day)
-    more = update(usage).where(row).values(reserved_ms=usage.c.reserved_ms + ms)
-    if (await connection.execute(more)).rowcount:
+    said = {"whose": key_id, "of": day, "more": ms}
+    if (await connection.execute(_RESERVE, said)).rowcount:
         return
     await connection.execute(
         insert(usage).values(key_id=key_id, day=day, reserved_ms=ms, used_ms=0)
@@ -31,14 +46,8 @@ async def settle(
     connection: AsyncConnection, key_id: str, day: int, *, reserved: int, used: int
 ) -> None:
     """Give back what was reserved and pay what was used, in milliseconds."""
-    await connection.execute(
-        update(usage)
-        .where(usage.c.key_id == key_id, usage.c.day == day)
-        .values(
-            reserved_ms=usage.c.reserved_ms - reserved,
-            used_ms=usage.c.used_ms + used,
-        )
-    )
+    said = {"whose": key_id, "of": day, "reserved": reserved, "used": used}
+    await connection.execute(_SETTLE, said)
 
 
 async def clock(connection: AsyncConnection) -> float:
@@ -49,11 +58,7 @@ async def clock(connection: AsyncConnection) -> float:
 
 async def today(connection: AsyncConnection, key_id: str) -> tuple[int, int]:
     """The time, and what counts against the key's quota today, in milliseconds."""
-    counted = select(usage.c.reserved_ms + usage.c.used_ms).where(
-        usage.c.key_id == key_id, usage.c.day == now() // DAY
-    )
-    found = await connection.execute(select(now(), counted.scalar_subquery()))
-    time, ms = found.one()
+    time, ms = (await connection.execute(_TODAY, {"whose": key_id})).one()
     return time, ms or 0
 
 

@@ -27,12 +27,13 @@ X_KEY: Final = APIKeyHeader(
 )
 
 
-def sent_key(
+async def sent_key(
     api_key: Annotated[str | None, Security(API_KEY)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)],
     x_key: Annotated[str | None, Security(X_KEY)],
 ) -> str:
     """The key as it was sent; "" for none."""
+    # It waits for nothing, but FastAPI takes what is not async to a thread and back.
     return api_key or (bearer.credentials if bearer else "") or x_key or ""
 
 

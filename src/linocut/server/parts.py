@@ -11,9 +11,10 @@ from linocut.images.guard import Guard
 from linocut.images.signing import Signer
 from linocut.images.store import FolderStore
 from linocut.jobs.bus import Bus
-from linocut.jobs.dispatcher import Dispatcher, Timing
+from linocut.jobs.dispatcher import Dispatcher
 from linocut.jobs.folder import DataFolder, held, open_folder
 from linocut.jobs.outbox import Outbox
+from linocut.jobs.runs import Timing
 from linocut.jobs.store import Store
 from linocut.jobs.sweeper import DAY, Keeping, Sweeper
 from linocut.jobs.tally import Tally
@@ -41,7 +42,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         bus, metrics = Bus(), Metrics()
         tally = Tally(store, metrics.ended)
         store.wake, store.work = _both(bus.notify, tally.note), bus.notify_work
-        store.told = bus.notify_followers
+        store.told, store.over = bus.notify_followers, bus.notify_end
         guard = Guard()
         closing.push_async_callback(guard.stop)
         supervisor = Supervisor(_maker(settings), settings.workers)

@@ -30,23 +30,27 @@ KINDS: Final = frozenset(ENDINGS.values())
 
 async def looks(
     service: Service, record_id: str, *, follows: bool = True
-) -> AsyncGenerator[bool, None]:
-    """Whether to read the record again: at once, when it changed, and now and then to be sure.
+) -> AsyncGenerator[bool | Record, None]:
+    """Whether to read the record again: when it changed, and now and then to be sure.
 
-    In between, False: time passed and nothing else. Ends when the server is leaving.
-    follows: also when the record's story grew. Who does not follow waits for what runs here:
-    then it is due once more when the server begins to leave, and ends when nothing runs any more.
+    In between, False: time passed and nothing else. Where this server has ended it, the record as
+    it ended. Ends when the server is leaving.
+    follows: at once, and also when the record's story grew. Who does not follow has just seen the
+    record, looks at the first tick for what that moment may have hidden, and waits for what runs
+    here: then it is due once more when the server begins to leave, and ends when nothing runs any
+    more.
     """
     leaving = service.draining
     with service.bus.listen(record_id, follows=follows) as ear:
-        rung, read_at, left = True, 0.0, leaving.on
+        rung, left = follows or leaving.on, leaving.on
+        read_at = time.monotonic() - POLL + TICK
         while not (leaving.on if follows else leaving.done):
             now = time.monotonic()
             due = rung or now - read_at >= POLL or left != leaving.on
             left = leaving.on
             if due:
                 read_at = now
-            yield due
+            yield ear.ended or due
             rung = await ear.wait(TICK)
 
 

@@ -99,13 +99,26 @@ class Supervisor:
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[Worker, None]:
         """An idle worker, for as long as the block takes; waits for one. Unavailable at the end."""
-        seat, worker = await self._idle()
+        worker = await self._idle()
         try:
             yield worker
         finally:
+            self.give_back(worker)
+
+    def take(self) -> Worker | None:
+        """An idle worker, lent until it is given back; None if there is none now."""
+        for seat in self._seats:
+            if seat.state == IDLE and seat.worker is not None and seat.worker.lost is None:
+                seat.state = BUSY
+                return seat.worker
+        return None
+
+    def give_back(self, worker: Worker) -> None:
+        """It is idle again, if it still lives."""
+        for seat in self._seats:
             if seat.worker is worker and seat.state == BUSY and worker.lost is None:
                 seat.state = IDLE
-            self._changed.set()
+        self._changed.set()
 
     def finished(self, worker: Worker) -> None:
         """A lent worker has come to the end of a run: its losses, if any come, count anew."""
@@ -153,13 +166,11 @@ class Supervisor:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         self._changed.set()
 
-    async def _idle(self) -> tuple[_Seat, Worker]:
+    async def _idle(self) -> Worker:
         while not self._stopping:
             self._changed.clear()
-            for seat in self._seats:
-                if seat.state == IDLE and seat.worker is not None and seat.worker.lost is None:
-                    seat.state = BUSY
-                    return seat, seat.worker
+            if (worker := self.take()) is not None:
+                return worker
             await self._changed.wait()
         raise self._stopped()
 

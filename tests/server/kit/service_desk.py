@@ -162,6 +162,7 @@ def run(folder: Path, scenario: Callable[[Service], Awaitable[T]], **settings: A
         store = await Store.open(f"sqlite:///{folder / 'linocut.db'}")
         bus = Bus()
         store.wake, store.told, store.work = bus.notify, bus.notify_followers, bus.notify_work
+        store.over = bus.notify_end
         secrets = Secrets.new()
         chosen = Settings(**({"data_dir": folder} | settings))
         try:

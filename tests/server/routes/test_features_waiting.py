@@ -48,7 +48,7 @@ async def claimed(service: Service, desk: ModuleType) -> Record:
     return record
 
 
-def test_who_waits_reads_the_record_when_it_ends_and_not_as_it_goes_on(
+def test_who_waits_is_told_the_end_and_reads_nothing_until_then(
     tmp_path: Path, desk: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[State] = []
@@ -63,18 +63,34 @@ def test_who_waits_reads_the_record_when_it_ends_and_not_as_it_goes_on(
     async def scenario(service: Service) -> None:
         record = await desk.submitted(service)
         calling = waiting(service, record)
-        while not reads:  # noqa: ASYNC110 - it reads once to begin with
-            await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         await service.store.claim("test", 30.0)
         for step in range(20):
             await service.store.append(record.id, 1, [("progress", {"step": step})])
         await service.store.fail(record.id, 1, {"code": "worker_failed", "message": "x"}, 0.0)
-        assert (await calling).state is State.FAILURE
+        ended = await calling
+        assert reads == []
+        assert ended == await service.store.record("ours", record.id)
+        assert ended.state is State.FAILURE
 
     monkeypatch.setattr(Store, "record", counted)
     monkeypatch.setattr(streams, "POLL", 60.0)
+    monkeypatch.setattr(streams, "TICK", 60.0)
     desk.run(tmp_path, scenario)
-    assert reads == [State.QUEUED, State.FAILURE]
+
+
+def test_an_end_before_anybody_listened_is_seen_at_the_first_tick(
+    tmp_path: Path, desk: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(service: Service) -> None:
+        record = await claimed(service, desk)
+        await service.store.succeed(record.id, record.fence, [], {}, 1.0)
+        async with asyncio.timeout(20):
+            assert (await waiting(service, record)).state is State.SUCCESS
+
+    monkeypatch.setattr(streams, "POLL", 60.0)
+    monkeypatch.setattr(streams, "TICK", 0.01)
+    desk.run(tmp_path, scenario)
 
 
 def test_what_is_being_drawn_still_comes_from_a_server_that_leaves(

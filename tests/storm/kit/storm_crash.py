@@ -20,7 +20,7 @@ from typing import Any, Final
 from linocut.cli.main import run
 from linocut.images import store as pictures
 from linocut.jobs import endings, submit
-from linocut.jobs.dispatcher import Dispatcher
+from linocut.jobs.runs import Run, Runs
 from linocut.jobs.store import Store
 from linocut.server import parts
 
@@ -69,14 +69,14 @@ def _mined(point: str, work: Callable[..., Any], *, behind: bool) -> Callable[..
 
 
 def _watch_runs() -> None:
-    draw = Dispatcher._draw
+    draw = Runs.draw
 
-    async def watched(self: Dispatcher, record: Any, worker: Any) -> None:
+    async def watched(self: Runs, run: Run) -> None:
         global _first_run  # noqa: PLW0603 - one worker, one run at a time
-        _first_run = record.attempt == 1
-        await draw(self, record, worker)
+        _first_run = run.record.attempt == 1
+        await draw(self, run)
 
-    Dispatcher._draw = watched  # type: ignore[method-assign]
+    Runs.draw = watched  # type: ignore[method-assign]
 
 
 def _fill(filler: Path) -> None:

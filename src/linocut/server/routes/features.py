@@ -165,8 +165,10 @@ async def ended(request: Request, service: Service, record: Record, seconds: flo
     """
     until = time.monotonic() + seconds
     async with aclosing(looks(service, record.id, follows=False)) as pulse:
-        async for due in pulse:
-            if due and not record.is_final:
+        async for news in pulse:
+            if isinstance(news, Record):
+                record = news
+            elif news and not record.is_final:
                 record = await _looked_up(service, record)
             is_left = service.draining.on and record.state is State.QUEUED
             if record.is_final or is_left or time.monotonic() >= until:

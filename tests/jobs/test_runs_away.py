@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from linocut.errors import ContentRefused, StorageUnavailable, Unavailable
-from linocut.jobs.dispatcher import Timing
 from linocut.jobs.record import State
+from linocut.jobs.runs import Timing
 
 Open = Callable[..., AbstractAsyncContextManager[Any]]
 AWAY = StorageUnavailable("the disk is away", retry_after=1)
@@ -160,7 +160,7 @@ def test_an_end_that_cannot_be_written_of_a_run_that_nobody_wants_stops_nobody(
 
             async def away(*said: Any, **named: Any) -> None:
                 asked.append(said)
-                for run in s.dispatcher._runs:  # as if a cancel was heard in this moment
+                for run in s.dispatcher.runs.under_way:  # as if a cancel was heard in this moment
                     run.wanted = False
                 raise Unavailable("it is away", retry_after=1)
 
@@ -169,7 +169,7 @@ def test_an_end_that_cannot_be_written_of_a_run_that_nobody_wants_stops_nobody(
             await s.ask()
 
             async def is_over() -> bool:
-                return bool(asked) and not s.dispatcher._runs
+                return bool(asked) and not s.dispatcher.runs.under_way
 
             await hands.until(is_over)
             setattr(s.store, method, whole)
