@@ -93,9 +93,9 @@ On two CPU cores without matrix units, from `training/` in linocut's repository
 (`make train-mini`), seeds and package versions fixed: $cost. Guidance is distilled in: one pass a
 step serves, for any value from 0 to 10.
 
-These weights are a first edition, trained in several resumed runs on several machines while the
-recipe was still being settled: 3,050 steps of 80 pictures, the last 150 with guidance, on cartoons
-without their outline; then, from there, $last_run. The loss was still falling.
+These weights are a first edition: the transformer went through its stages in several resumed runs
+while their lengths and noise levels were still being settled (3,050 steps of 80 pictures, the
+last 150 with guidance), and its loss was still falling.
 
 ## Data and licences
 
@@ -124,8 +124,6 @@ picture = pipeline(
     text_encoder_out_layers=(2, 4, 6),
     generator=torch.Generator("cpu").manual_seed(1),
 ).images[0]"""
-
-LAST_RUN = "400 steps of 32 pictures and 250 with guidance"
 
 MEASURES = {
     "concept_top1": "right thing (top-1)",
@@ -175,7 +173,6 @@ def card(results: dict[str, Any], cost: str) -> str:
         classifier=f"{left['concept']:.1%} right on `{left['source']}`, a source it never saw; "
         f"{held['concept']:.1%} on held-out compositions.",
         gates=_gates(results["gates"]),
-        last_run=LAST_RUN,
         worst=", ".join(row["concept"].replace("_", " ") for row in worst),
         native=MINI.native_max_tokens,
         pixels=MINI.autoencoder.pixels_per_token,
