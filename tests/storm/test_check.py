@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from storm_check import World, faults
 from storm_client import Call, History
-from storm_report import ELSEWHERE, PROMISES, page
+from storm_report import ELSEWHERE, PROMISES, Kept, page, write
 
 FILE = Row(key="a.jpg", sha256="ab", record_id="one")
 ENDED = Row(id="one", state="SUCCESS", attempt=1, result_keys=["a.jpg"])
@@ -71,9 +71,26 @@ def test_a_stream_that_tells_what_never_was_is_found() -> None:
 
 
 def test_the_page_has_every_promise_with_its_figures_or_its_place() -> None:
-    text = page({("P1", "SQLite, folder"): "0 lost"}, "full")
-    assert "| P1 | an acknowledged request is never lost | SQLite, folder | 0 lost |" in text
+    seen = {("P1", "SQLite, folder"): ("0 lost", "2026-11-24")}
+    text = page(Kept(seen, {"2026-11-24": "processor X"}), "full")
+    row = "| P1 | an acknowledged request is never lost | SQLite, folder | 0 lost | 2026-11-24 |"
+    assert row in text
+    assert "- 2026-11-24: processor X" in text
     for promise in PROMISES:
         assert f"| {promise} |" in text
     for place in ELSEWHERE.values():
         assert place in text
+
+
+def test_a_storm_may_come_in_parts_and_each_figure_keeps_its_day(tmp_path) -> None:
+    kept, target = tmp_path / "build" / "storm.json", tmp_path / "reliability.md"
+    day = "2020-02-02"
+    Kept({("P1", "A"): ("old", day), ("P2", "A"): ("stays", day)}, {day: "machine Y"}).write(kept)
+    write({("P1", "A"): "new"}, "full", kept, target)
+    text = target.read_text(encoding="utf-8")
+    assert f"| A | stays | {day} |" in text
+    assert "| A | new | " in text
+    assert "| old |" not in text
+    assert f"- {day}: machine Y" in text
+    assert Kept.read(kept).figures[("P2", "A")] == ("stays", day)
+    assert len(Kept.read(kept).machines) == 2

@@ -240,6 +240,23 @@ def test_a_reference_that_cannot_be_had_is_named(
     assert answer.json()["errors"][0]["pointer"] == "#/promptObject/imageUrl"
 
 
+def test_what_stands_in_the_address_and_is_not_known_there_is_named(
+    shared_server: Any, desk: ModuleType
+) -> None:
+    answer = shared_server.client.post(
+        PATH + "?async=true&isStreamin=true&isStreaming=false",
+        json=desk.call(),
+        headers={"API-KEY": shared_server.add_key()},
+    )
+    said = answer.json()["aiRecord"]["metadata"]["warnings"]
+    assert any(
+        text == '"async" was ignored: it stands in the address and belongs in the body'
+        for text in said
+    )
+    assert any("isStreamin" in text and "did you mean" in text for text in said)
+    assert not any(text.startswith('"isStreaming"') for text in said)
+
+
 def test_safety_that_may_not_be_switched_off_stays_on_and_says_so(
     shared_server: Any, desk: ModuleType
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -50,51 +51,74 @@ ELSEWHERE: Final = {
 Figures = dict[tuple[str, str], str]
 
 
-def machine() -> dict[str, str]:
-    """What the figures were measured on."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What all parts of a storm have shown: what was seen on which day, and each day's machine."""
+
+    figures: dict[tuple[str, str], tuple[str, str]]
+    machines: dict[str, str]
+
+    @classmethod
+    def read(cls, file: Path) -> Kept:
+        """What earlier parts left in a file; nothing if there was none."""
+        if not file.exists():
+            return cls({}, {})
+        found = json.loads(file.read_text(encoding="utf-8"))
+        figures = {(promise, where): (text, day) for promise, where, text, day in found["figures"]}
+        return cls(figures, found["machines"])
+
+    def write(self, file: Path) -> None:
+        """Leave it for the next part."""
+        rows = [[*which, *figure] for which, figure in self.figures.items()]
+        found = {"figures": rows, "machines": self.machines}
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+def machine() -> str:
+    """What the figures of today were measured on."""
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8") if info.exists() else ""
     names = [line.split(": ", 1)[1] for line in text.splitlines() if line.startswith("model name")]
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "cores": str(usable),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-    }
+    processor = names[0] if names else platform.processor() or platform.machine()
+    return (
+        f"processor {processor}, cores {usable}, system {platform.system()} {platform.release()}, "
+        f"python {platform.python_version()}"
+    )
 
 
-def page(figures: Figures, column: str) -> str:
+def page(kept: Kept, column: str) -> str:
     """The whole page."""
-    facts = ", ".join(f"{name} {value}" for name, value in machine().items())
     lines = [
         "# Reliability",
         "",
         "Written by `make storm`; not by hand. A client under load logs every call and every "
         "answer; one checker compares that log with the database and the stored pictures.",
         "",
-        f"Measured {datetime.now(UTC):%Y-%m-%d}: {facts}. Sizes: {column} "
-        "(tests/storm/kit/storm_sizes.py).",
+        f"Sizes: {column} (tests/storm/kit/storm_sizes.py). Measured on",
+        *(f"- {day}: {facts}" for day, facts in sorted(kept.machines.items())),
         "",
-        "| | promise | on | what was seen |",
-        "|---|---|---|---|",
+        "| | promise | on | what was seen | when |",
+        "|---|---|---|---|---|",
     ]
     for promise, words in PROMISES.items():
-        measured = [(where, text) for (one, where), text in figures.items() if one == promise]
-        for where, text in sorted(measured):
-            lines.append(f"| {promise} | {words} | {where} | {text} |")
+        measured = [(where, *seen) for (one, where), seen in kept.figures.items() if one == promise]
+        for where, text, day in sorted(measured):
+            lines.append(f"| {promise} | {words} | {where} | {text} | {day} |")
         if promise in ELSEWHERE:
-            lines.append(f"| {promise} | {words} | every run of the tests | {ELSEWHERE[promise]} |")
+            lines.append(
+                f"| {promise} | {words} | every run of the tests | {ELSEWHERE[promise]} | |"
+            )
         elif not measured:
-            lines.append(f"| {promise} | {words} | | not measured in this run |")
+            lines.append(f"| {promise} | {words} | | not measured in this run | |")
     return "\n".join(lines) + "\n"
 
 
-def write(figures: Figures, column: str, kept: Path = KEPT) -> None:
+def write(figures: Figures, column: str, kept: Path = KEPT, target: Path = PAGE) -> None:
     """The page is on the disk; a storm may come in parts, whose figures add up in `kept`."""
-    rows = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
-    all_figures = {(promise, where): text for promise, where, text in rows} | figures
-    kept.parent.mkdir(exist_ok=True)
-    rows = [[promise, where, text] for (promise, where), text in all_figures.items()]
-    kept.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    PAGE.write_text(page(all_figures, column), encoding="utf-8")
+    before, today = Kept.read(kept), f"{datetime.now(UTC):%Y-%m-%d}"
+    news = {which: (text, today) for which, text in figures.items()}
+    whole = Kept(before.figures | news, before.machines | {today: machine()})
+    whole.write(kept)
+    target.write_text(page(whole, column), encoding="utf-8")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
@@ -140,13 +141,20 @@ class FeatureCall:
         )
 
 
+QUERY_FIELDS: Final = ("isStreaming",)
+_QUERY_REASONS: Final = dict.fromkeys(
+    (*TOP_FIELDS, *PROMPT_FIELDS), "it stands in the address and belongs in the body"
+)
 _STILL_CHECKED: Final = (
     "disable_safety_checker was not followed: this key may not turn the safety check off"
 )
 
 
-def parse(body: JsonObject) -> FeatureCall:
-    """The call; InvalidRequest with everything that is wrong at once, or UnsupportedModel."""
+def parse(body: JsonObject, query: Mapping[str, str] = MappingProxyType({})) -> FeatureCall:
+    """The call; InvalidRequest with everything that is wrong at once, or UnsupportedModel.
+
+    query: of the address; what it says beside QUERY_FIELDS is ignored, and named.
+    """
     top = Form(body)
     feature, model = top.text("type"), top.text("model")
     _check_served(feature, model)
@@ -175,7 +183,9 @@ def parse(body: JsonObject) -> FeatureCall:
     top.unknown(_TOP_REASONS, TOP_FIELDS)
     if top.wrong:
         raise _invalid(top.wrong)
-    return FeatureCall(**values, warnings=tuple(top.warnings))
+    address = Form({name: value for name, value in query.items() if name not in QUERY_FIELDS})
+    address.unknown(_QUERY_REASONS, QUERY_FIELDS)
+    return FeatureCall(**values, warnings=(*top.warnings, *address.warnings))
 
 
 def matched_size(reference: Reference, pixels: int) -> tuple[int, int]:

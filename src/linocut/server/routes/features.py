@@ -103,7 +103,7 @@ async def create(
     request.state.allowance = allowance
     key = key_in(request.headers.get(HEADER))
     body, digest = await _body(request, is_keyed=bool(key))
-    call = parse(body)
+    call = parse(body, request.query_params)
     base = base_url(request)
     wish = Wish(
         call=call,
