@@ -72,6 +72,14 @@ def test_an_unknown_verb_is_two_lines(linocut: Run) -> None:
     assert done.err.splitlines()[1] == "hint: linocut --help"
 
 
+def test_a_word_that_is_not_among_the_choices_is_told_without_the_librarys_own(
+    linocut: Run,
+) -> None:
+    done = linocut("generate", "a cat", "--output-format", "gif")
+    assert done.code == 2
+    assert "'--output-format': 'gif' is not one of 'webp', 'jpg', 'png'" in done.err
+
+
 def test_every_error_has_an_exit_code_of_its_kind() -> None:
     kinds, codes = [LinocutError], set()
     while kinds:

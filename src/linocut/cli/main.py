@@ -115,7 +115,8 @@ def _misused(error: typer.TyperException) -> int:
     """Typer's own refusals in our two lines."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "linocut"
-    say.error(error.format_message(), f"{path} --help")
+    words = error.format_message().replace(": Value error, ", ": ", 1)  # whose words these are
+    say.error(words, f"{path} --help")
     return error.exit_code
 
 
