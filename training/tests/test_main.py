@@ -87,6 +87,23 @@ def test_only_the_stages_asked_for_run_where_and_as_long_as_said(run, ran, monke
     assert 119 < seen[0].stretch.until - before < 180
 
 
+@pytest.mark.parametrize(
+    ("device", "processes", "plan"),
+    [("cpu", 3, transformer.Plan()), ("cuda", 1, transformer.ON_GPU)],
+)
+def test_a_gpu_trains_in_one_process_by_a_plan_of_its_own(
+    device, processes, plan, run, tmp_path, monkeypatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        parallel, "launch", lambda worker, *given, processes: seen.append((*given, processes))
+    )
+    run("--only", "transformer", "--device", device, "--processes", "3")
+    ((work, asked, stretch, count),) = seen
+    assert work == tmp_path / "work"
+    assert (asked, stretch.device, count) == (plan, device, processes)
+
+
 def test_a_stage_that_fails_ends_the_run(run, ran, monkeypatch) -> None:
     def fails(folders: command.Folders) -> None:
         raise SystemExit("the third fails")

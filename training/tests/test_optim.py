@@ -154,3 +154,8 @@ def test_every_parameter_goes_to_one_side() -> None:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert [names[id(parameter)] for parameter in matrices] == ["inner.weight", "conv.weight"]
     assert {names[id(p)] for p in rest} == {"embed.weight", "inner.bias", "conv.bias"}
+
+
+def test_a_matrix_is_orthogonalised_where_it_lies() -> None:
+    elsewhere = torch.empty(4, 8, device="meta")
+    assert orthogonalise(elsewhere).device == elsewhere.device

@@ -127,10 +127,9 @@ def _encode(rank: int, processes: int, work: Path) -> None:
 
 def train_transformer(folders: Folders) -> None:
     """Both stages of the velocity network."""
-    processes = folders.processes if folders.stretch.device == "cpu" else 1
-    parallel.launch(
-        transformer.train, folders.work, transformer.Plan(), folders.stretch, processes=processes
-    )
+    is_cpu = folders.stretch.device == "cpu"
+    processes, plan = (folders.processes, transformer.Plan()) if is_cpu else (1, transformer.ON_GPU)
+    parallel.launch(transformer.train, folders.work, plan, folders.stretch, processes=processes)
 
 
 def train_classifier(folders: Folders) -> None:

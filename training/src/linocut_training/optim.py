@@ -27,7 +27,7 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     if tall := x.shape[0] > x.shape[1]:
         x = x.T.contiguous()
     x = x / (x.norm() + 1e-7)
-    gram, one = x @ x.T, torch.eye(x.shape[0])
+    gram, one = x @ x.T, torch.eye(x.shape[0], device=x.device)
     total = one
     for _ in range(NEWTON_SCHULZ_STEPS):
         step = a * one + b * gram + c * gram @ gram
@@ -62,7 +62,7 @@ class Muon(torch.optim.Optimizer):
                     scale = 0.2 * max(looked_ahead.shape) ** 0.5
                     update = orthogonalise(looked_ahead).reshape(weight.shape)
                     weight.add_(update, alpha=-group["lr"] * scale)
-            for index, weight in enumerate(weights if shared else ()):
+            for index, weight in enumerate(weights if processes > 1 else ()):
                 dist.broadcast(weight, index % processes)
 
     def _momentum(self, weight: nn.Parameter, keep: float) -> Tensor:

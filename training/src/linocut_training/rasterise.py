@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import resvg_py
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
@@ -127,6 +126,8 @@ def draw(drawing: Drawing, *, side: int, border: Border | None) -> Image.Image:
         with Image.open(io.BytesIO(drawing.content)) as picture:
             rgba = picture.convert("RGBA")
     else:
+        import resvg_py  # noqa: PLC0415 - a machine that only trains has no renderer
+
         png = resvg_py.svg_to_bytes(
             svg_string=drawing.content, width=side, height=side, skip_system_fonts=True
         )
