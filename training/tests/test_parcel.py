@@ -52,6 +52,13 @@ def test_a_cutout_travels_at_the_size_it_is_drawn_at(work, tmp_path, monkeypatch
             assert np.abs(wanted[6:18, 6:18].astype(int) - np.asarray(small)[6:18, 6:18]).max() < 3
 
 
+def test_cutouts_alone_travel_too(cutouts, tmp_path) -> None:
+    cutouts(tmp_path / "work")
+    parcel.pack(tmp_path / "work", tmp_path / "parcel")
+    parcel.unpack(tmp_path / "parcel", tmp_path / "there")
+    assert [folder.name for folder in (tmp_path / "there").iterdir()] == ["cutouts"]
+
+
 def test_a_folder_comes_back_whole_and_what_stands_there_stays(tmp_path, monkeypatch) -> None:
     made = tmp_path / "made"
     (made / "deep").mkdir(parents=True)

@@ -1,9 +1,10 @@
 """A training in small files, so that it can go to another machine and come back.
 
-`pack` takes what the transformer's training needs and nothing that can be made again there: the
-tokenizer, the trained autoencoder and text encoder, the cut-outs at the size they are drawn at.
-`wrap` takes a whole folder: the checkpoint that came of it. Both write parts of at most
-`PART_BYTES`, which `unpack` puts together. Here, there, and here again:
+`pack` takes what the transformer's training needs and cannot make again there: the cut-outs at the
+size they are drawn at, and of tokenizer, autoencoder and text encoder what has been made here; with
+`--from` a checkpoint that is there already brings these. `wrap` takes a whole folder: the
+checkpoint that came of it. Both write parts of at most `PART_BYTES`, which `unpack` puts together.
+Here, there, and here again:
 
     python -m linocut_training.parcel pack build/train-mini parcel
 
@@ -28,9 +29,9 @@ from typing import Final
 import torch
 from PIL import Image
 
+from linocut.model.autoencoder import Autoencoder
 from linocut_training.autoencoder import trained
 from linocut_training.concepts import STYLES
-from linocut_training.optim import Average
 
 PART_BYTES: Final = 15_000_000
 CUTOUT_SIDE: Final = 256  # of the largest picture's shorter side
@@ -63,16 +64,23 @@ def unpack(folder: Path, work: Path) -> None:
 
 
 def _what_is_needed(work: Path) -> Iterator[Entry]:
-    for file in sorted((work / "tokenizer").iterdir()):
+    for file in sorted((work / "tokenizer").glob("*")):
         yield f"tokenizer/{file.name}", file.read_bytes()
-    yield "text_encoder.pt", (work / "text_encoder.pt").read_bytes()
-    model = trained(work)
-    stream = io.BytesIO()
-    torch.save({"model": model.state_dict(), "average": Average(model).values}, stream)
-    yield "autoencoder.pt", stream.getvalue()
+    if (work / "text_encoder.pt").exists():
+        yield "text_encoder.pt", (work / "text_encoder.pt").read_bytes()
+    if (work / "autoencoder.pt").exists():
+        yield "autoencoder.pt", _without_optimisers(trained(work))
     for style in STYLES.values():
         for file in sorted((work / "cutouts" / style.source).glob("*.png")):
             yield f"cutouts/{style.source}/{file.name}", _smaller(file)
+
+
+def _without_optimisers(model: Autoencoder) -> bytes:
+    """The state that `trained` reads; what stands in it twice is written once."""
+    stream = io.BytesIO()
+    averages = [parameter.detach() for parameter in model.parameters()]
+    torch.save({"model": model.state_dict(), "average": averages}, stream)
+    return stream.getvalue()
 
 
 def _smaller(file: Path) -> bytes:
