@@ -46,7 +46,7 @@ def test_the_parts_know_the_settings(tmp_path: Path) -> None:
         assert service.signer.ring == service.secrets.links
         dispatcher = open_dispatcher(service)
         assert (dispatcher.timing.lease, dispatcher.timing.heartbeat) == (2, 0.5)
-        assert (dispatcher.timing.max_attempts, dispatcher.prefix) == (5, "team-a/")
+        assert (dispatcher.timing.max_attempts, dispatcher.runs.prefix) == (5, "team-a/")
         assert not dispatcher.embed_prompt
         assert open_sweeper(service).keeping.records == 3 * 86_400
         assert open_sweeper(service).keeping.total_bytes is None
