@@ -47,7 +47,7 @@ def test_the_parts_know_the_settings(tmp_path: Path) -> None:
         dispatcher = open_dispatcher(service)
         assert (dispatcher.timing.lease, dispatcher.timing.heartbeat) == (2, 0.5)
         assert (dispatcher.timing.max_attempts, dispatcher.runs.prefix) == (5, "team-a/")
-        assert not dispatcher.embed_prompt
+        assert not dispatcher.runs.embed_prompt
         assert open_sweeper(service).keeping.records == 3 * 86_400
         assert open_sweeper(service).keeping.total_bytes is None
 
