@@ -70,6 +70,12 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
     return TOY
 
 
+@pytest.fixture(name="network")
+def untrained(toy: ModelConfig) -> network.Network:
+    """The toy network as a training begins with it."""
+    return network.Network(0)
+
+
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[None]:
     """This process as the only one of a group, as workers of `parallel.launch` find themselves."""

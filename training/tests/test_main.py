@@ -87,6 +87,15 @@ def test_only_the_stages_asked_for_run_where_and_as_long_as_said(run, ran, monke
     assert 119 < seen[0].stretch.until - before < 180
 
 
+def test_an_unfinished_training_is_not_exported_unasked(run, ran, capsys) -> None:
+    run("--minutes", "0")
+    assert tuple(ran) == STAGES[: STAGES.index("transformer") + 1]
+    assert "the same command goes on" in capsys.readouterr().out
+    ran.clear()
+    run("--minutes", "0", "--only", "transformer", "export")
+    assert ran == ["transformer", "export"]
+
+
 @pytest.mark.parametrize(
     ("device", "processes", "plan"),
     [("cpu", 3, transformer.Plan()), ("cuda", 1, transformer.ON_GPU)],

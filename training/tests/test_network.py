@@ -15,12 +15,6 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture
-def network(toy) -> Network:
-    """The toy network as a training begins with it."""
-    return Network(0)
-
-
-@pytest.fixture
 def lively(toy) -> Network:
     """The toy network with weights large enough for every input to matter."""
     network = Network(0).requires_grad_(False)

@@ -31,12 +31,6 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture
-def network(toy) -> Network:
-    """The toy network as a training begins with it."""
-    return Network(0)
-
-
-@pytest.fixture
 def source(training_folder) -> Source:
     """Batches from latents that tell which view they are."""
     return Source(training_folder, Plan())

@@ -61,10 +61,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="where the transformer learns: cpu or cuda")
     parser.add_argument(
         "--minutes", type=float, default=math.inf,
-        help="end the transformer's training after so long, to go on another time",
+        help="stop the transformer's training so long after the start, and what would follow, to "
+        "go on another time; stages named by --only follow all the same",
     )  # fmt: skip
     names = [name for name, _ in STAGES]
-    parser.add_argument("--only", choices=names, nargs="+", default=names, help="these stages")
+    parser.add_argument("--only", choices=names, nargs="+", help="these stages")
     parser.add_argument("--until", choices=names, default=names[-1], help="the last stage")
     parser.add_argument(
         "--processes", type=int, default=PROCESSES, help="of one thread each: one a core"
@@ -75,12 +76,16 @@ def main() -> None:
     folders.work.mkdir(parents=True, exist_ok=True)
     if chosen.start:
         shipped.go_on_from(chosen.start, folders.work)
-    for name, stage in (each for each in STAGES if each[0] in chosen.only):
+    for name, stage in (each for each in STAGES if each[0] in (chosen.only or names)):
         began = time.monotonic()
         print(f"{name}: started", flush=True)
         stage(folders)
         print(f"{name}: done, {time.monotonic() - began:.0f} s", flush=True)
         if name == chosen.until:
+            break
+        # What is unfinished must not take the place of a finished checkpoint unasked.
+        if name == "transformer" and stretch.is_over and not chosen.only:
+            print("time is up: the same command goes on from here", flush=True)
             break
 
 
