@@ -48,8 +48,9 @@ def beside(name: str) -> ModuleType:
 
 
 hands_and_studio = beside("studio")
+webhooks = beside("post")
 studio = hands_and_studio.studio
-Story = Callable[[Store], Awaitable[Any]]
+Story = Callable[[Any], Awaitable[Any]]
 NUMBERS = count(1)
 DATABASES = ("sqlite", "postgresql")
 
@@ -310,6 +311,29 @@ class Fault:
 
         setattr(thing, method, shaky)
         return fault
+
+
+@pytest.fixture
+def mail() -> ModuleType:
+    """Receivers of webhooks, and how they answer."""
+    return webhooks
+
+
+@pytest.fixture
+def play(migrated_file: Path, tmp_path: Path, jobs: SimpleNamespace) -> Callable[[Story], None]:
+    """Runs a story of webhooks, told of what is owed, with a store of its own."""
+    path = tmp_path / "linocut.db"
+    shutil.copy(migrated_file, path)
+
+    async def told(story: Story) -> None:
+        store = await Store.open(f"sqlite:///{path}")
+        try:
+            async with asyncio.timeout(120):
+                await story(webhooks.Post(store, jobs))
+        finally:
+            await store.close()
+
+    return lambda story: asyncio.run(told(story))
 
 
 @pytest.fixture(scope="session")

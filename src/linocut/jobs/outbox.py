@@ -63,8 +63,10 @@ class Outbox:
                     log.warning("webhooks wait", reason=error.message)
                     begun = 0
                 if not begun:
+                    # Not wait_for: before Python 3.12 it loses a cancellation that comes with room.
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._room.wait(), self.poll)
+                        async with asyncio.timeout(self.poll):
+                            await self._room.wait()
 
     async def send_due(self, client: httpx2.AsyncClient) -> int:
         """How many were due; each was sent once."""

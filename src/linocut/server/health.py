@@ -114,7 +114,8 @@ def _judged(conditions: Sequence[Condition]) -> tuple[str, bool]:
 
 async def _trouble(what: str, asked: Awaitable[None]) -> str:
     try:
-        await asyncio.wait_for(asked, PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await asked
     except TimeoutError:
         return f"{what} does not answer"
     except LinocutError as error:
