@@ -113,6 +113,17 @@ def test_a_gpu_trains_in_one_process_by_a_plan_of_its_own(
     assert (asked, stretch.device, count) == (plan, device, processes)
 
 
+def test_what_several_processes_run_can_be_imported_by_each(run, monkeypatch) -> None:
+    # A spawned process does not read the module that `python -m` runs.
+    workers = []
+    monkeypatch.setattr(parallel, "launch", lambda worker, *_, processes: workers.append(worker))
+    monkeypatch.setattr(command.views, "join", lambda work, processes: None)
+    monkeypatch.setattr(command.autoencoder, "pack", lambda *_, side: None)
+    run("--only", "autoencoder", "views", "transformer")
+    assert len(workers) == 3
+    assert not any(worker.__module__.endswith("__main__") for worker in workers)
+
+
 def test_a_stage_that_fails_ends_the_run(run, ran, monkeypatch) -> None:
     def fails(folders: command.Folders) -> None:
         raise SystemExit("the third fails")
@@ -194,8 +205,9 @@ def test_the_whole_recipe_makes_a_checkpoint_that_draws(
     monkeypatch.setattr(rasterise, "make_cutouts", draw)
     monkeypatch.setattr(parallel, "launch", launch)
     monkeypatch.setattr(views, "join", partial(joined, views.join))
+    monkeypatch.setenv("CXX", "no-compiler")  # a minute for a network that trains in milliseconds
     run()
-    assert launched == ["train in 2", "_encode in 2", "train in 2"]
+    assert launched == ["train in 2", "encode_share in 2", "train in 2"]
     assert asked == ["fetch", "classifier", "judge evaluation", "card card"]
     with Engine.open(tmp_path / "out", device="cpu") as engine:
         assert engine.checkpoint.config == toy

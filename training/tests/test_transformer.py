@@ -16,7 +16,6 @@ from linocut_training.transformer import (
     Source,
     Stretch,
     averaged,
-    frozen_copy,
     noise_levels,
     rate_share,
     train,
@@ -78,14 +77,14 @@ def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) 
         grid = step % 3
         batch = source._captioned(grid, transformer.random.Random(step))
         assert batch.reference_BCHW is None
-        assert batch.clean_BCHW.shape == (40, 8, *views.grids()[grid])
+        assert batch.clean_BCHW.shape == (Plan().batch, 8, *views.grids()[grid])
         for number, asked in zip(numbers(batch.clean_BCHW), batch.captions, strict=True):
             view = source.views[grid][number]
             assert view.placement < transformer.ASKED_PLACEMENTS
             style, colour = views.STYLE_NAMES[view.style], views.COLOUR_NAMES[view.colour]
             assert asked in ("", (CONCEPTS[view.concept], style, colour))
             empty += asked == ""
-    assert 0.07 < empty / 600 < 0.13
+    assert 0.07 < empty / (15 * Plan().batch) < 0.13
 
 
 def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(source, monkeypatch) -> None:
@@ -247,10 +246,38 @@ def test_the_second_stage_learns_what_guidance_changes(training_folder, alone, m
         assert rows != empty
 
 
-def test_a_frozen_copy_is_apart(network) -> None:
-    copy = frozen_copy(network)
+def test_an_average_that_was_taken_is_apart(training_folder) -> None:
+    training = transformer.begin(training_folder, TINY, Stretch())
+    taken, network = training.averaged(), training.network
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(1)
-    assert not any(parameter.requires_grad for parameter in copy.parameters())
-    assert not torch.equal(copy.transformer.img_in.weight, network.transformer.img_in.weight)
+    assert not any(parameter.requires_grad for parameter in taken.parameters())
+    assert not torch.equal(taken.transformer.img_in.weight, network.transformer.img_in.weight)
+
+
+def test_products_in_bf16_learn_nearly_the_same_and_keep_fp32(training_folder, alone) -> None:
+    found = []
+    for bf16 in (False, True):
+        train(0, 1, training_folder, TINY, Stretch(bf16=bf16))
+        found.append(torch.load(training_folder / "transformer.pt", weights_only=True)["network"])
+        (training_folder / "transformer.pt").unlink()
+    precise, rough = found
+    name = "transformer.double_blocks.0.img_attn.qkv.weight"
+    moved = (precise[name] - Network(0).state_dict()[name]).norm()
+    assert not torch.equal(rough[name], precise[name])
+    assert (rough[name] - precise[name]).norm() < 0.1 * moved
+    assert all(value.dtype == torch.float32 for value in rough.values())
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler warns of its own modules
+def test_a_compiled_training_learns_the_same(training_folder, alone) -> None:
+    found, plan = [], Plan(steps=1, guided_steps=1, batch=3, short_text=4)
+    for compiled in (False, True):
+        train(0, 1, training_folder, plan, Stretch(compiled=compiled))
+        found.append(torch.load(training_folder / "transformer.pt", weights_only=True))
+        (training_folder / "transformer.pt").unlink()
+    eager, compiled = found
+    assert list(compiled["teacher"]) == list(eager["teacher"])
+    for one, other in zip(compiled["average"], eager["average"], strict=True):
+        assert (one - other).abs().max() < 1e-4

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +73,13 @@ def main() -> None:
         "--processes", type=int, default=PROCESSES, help="of one thread each: one a core"
     )
     chosen = parser.parse_args()
-    stretch = transformer.Stretch(chosen.device, time.time() + 60 * chosen.minutes)
+    is_cpu = chosen.device == "cpu"
+    stretch = transformer.Stretch(
+        chosen.device,
+        until=time.time() + 60 * chosen.minutes,
+        bf16=not is_cpu or torch.cpu.get_capabilities().get("avx512_bf16", False),
+        compiled=is_cpu and shutil.which(os.environ.get("CXX", "g++")) is not None,
+    )
     folders = Folders(chosen.work, chosen.out, chosen.card, stretch, chosen.processes)
     folders.work.mkdir(parents=True, exist_ok=True)
     if chosen.start:
@@ -120,21 +128,17 @@ def encode_views(folders: Folders) -> None:
     """Latents of every view, on every grid."""
     if all(views.latents_file(folders.work, grid).exists() for grid in views.grids()):
         return
-    parallel.launch(_encode, folders.work, processes=folders.processes)
+    parallel.launch(views.encode_share, folders.work, processes=folders.processes)
     views.join(folders.work, folders.processes)
-
-
-def _encode(rank: int, processes: int, work: Path) -> None:
-    model = autoencoder.trained(work)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    views.encode(rank, processes, work, model)
 
 
 def train_transformer(folders: Folders) -> None:
     """Both stages of the velocity network."""
-    is_cpu = folders.stretch.device == "cpu"
+    stretch, is_cpu = folders.stretch, folders.stretch.device == "cpu"
+    how = ("in bf16" if stretch.bf16 else "in fp32", "compiled" if stretch.compiled else "eager")
+    print(f"  on {stretch.device}, {', '.join(how)}", flush=True)
     processes, plan = (folders.processes, transformer.Plan()) if is_cpu else (1, transformer.ON_GPU)
-    parallel.launch(transformer.train, folders.work, plan, folders.stretch, processes=processes)
+    parallel.launch(transformer.train, folders.work, plan, stretch, processes=processes)
 
 
 def train_classifier(folders: Folders) -> None:

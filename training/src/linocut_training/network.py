@@ -39,13 +39,18 @@ class Network(nn.Module):
             tokens.append(reference_BCHW.flatten(2).transpose(1, 2))
             positions.append(grid_positions(rows, columns, REFERENCE_TIME))
         velocity_BLC = network(
-            network.img_in(torch.cat(tokens, 1)),
-            network.txt_in(text_BTC),
+            network.img_in(torch.cat(tokens, 1)).float(),  # so that the residual stream is fp32
+            network.txt_in(text_BTC).float(),
             rotary=network.rotary(torch.cat(positions).to(noisy_BCHW.device)),
             modulation=network.modulation(t_B, guidance_B),
         )[:, : rows * columns]
         result: Tensor = velocity_BLC.transpose(1, 2).reshape(noisy_BCHW.shape)
         return result
+
+
+def compile_velocity(network: Network) -> None:
+    """From its next call the transformer runs compiled: once for all grids and text lengths."""
+    network.transformer.compile(dynamic=True)
 
 
 def text_positions(count: int) -> Tensor:

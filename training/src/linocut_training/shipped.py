@@ -40,7 +40,7 @@ def go_on_from(folder: Path, work: Path) -> None:
         encoder = load_text_encoder(checkpoint, device="cpu", dtype=torch.float32)
         save_state(work / "text_encoder.pt", encoder.state_dict())
     if not (work / "transformer.pt").exists():
-        training = transformer.begin(work, transformer.Plan())
+        training = transformer.begin(work, transformer.Plan(), transformer.Stretch())
         _copy(
             load_transformer(checkpoint, device="cpu", dtype=torch.float32),
             training.network.transformer,

@@ -21,7 +21,7 @@ from torch import Tensor
 from linocut.catalog import MINI
 from linocut.model.autoencoder import Autoencoder
 from linocut.sizes import ASPECT_RATIOS, drawn_size
-from linocut_training import scenes
+from linocut_training import autoencoder, scenes
 from linocut_training.concepts import BACKGROUNDS, CONCEPTS, DEFAULT_BACKGROUND, STYLES
 
 PIXELS = MINI.autoencoder.pixels_per_token
@@ -99,6 +99,13 @@ def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
 def latents_file(work: Path, grid: tuple[int, int]) -> Path:
     """Where a grid's latents lie: float16 [N, 128, rows, columns], in `views_on` order."""
     return work / "latents" / f"{grid[0]}x{grid[1]}.npy"
+
+
+def encode_share(rank: int, processes: int, work: Path) -> None:
+    """One process's share of all latents, by the trained autoencoder."""
+    model = autoencoder.trained(work)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    encode(rank, processes, work, model)
 
 
 @torch.inference_mode()
