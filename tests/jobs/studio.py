@@ -20,7 +20,7 @@ from linocut.images.store import FolderStore
 from linocut.jobs.bus import Bus
 from linocut.jobs.dispatcher import Dispatcher
 from linocut.jobs.record import Record, State
-from linocut.jobs.runs import Timing
+from linocut.jobs.runs import Runs, Timing
 from linocut.jobs.schema import records
 from linocut.jobs.store import Store
 from linocut.request import ImageRequest
@@ -246,7 +246,7 @@ def studio(migrated_file: Path, tmp_path: Path, jobs: Any) -> Open:
             first_pause=0.01,
             longest_pause=0.01,
         )
-        dispatcher = Dispatcher(store, supervisor, pictures, bus, timing=timing)
+        dispatcher = Dispatcher(Runs(store, supervisor, pictures, bus, timing=timing))
         await supervisor.start()
         running = asyncio.create_task(dispatcher.run())
         try:

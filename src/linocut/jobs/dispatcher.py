@@ -15,14 +15,10 @@ from typing import Any
 import structlog
 
 from linocut.errors import Unavailable
-from linocut.images.store import PictureStore
-from linocut.jobs.bus import Bus
 from linocut.jobs.record import Record
-from linocut.jobs.runs import Run, Runs, Timing
-from linocut.jobs.store import Store
+from linocut.jobs.runs import Run, Runs
 from linocut.jobs.terms import Offer
 from linocut.workers.protocol import WorkerLost
-from linocut.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
 
@@ -30,24 +26,10 @@ log = structlog.get_logger(__name__)
 class Dispatcher:
     """Lanes from the store to the workers; one for each worker. Started once, drained once."""
 
-    def __init__(
-        self,
-        store: Store,
-        supervisor: Supervisor,
-        pictures: PictureStore,
-        bus: Bus,
-        *,
-        timing: Timing,
-        prefix: str = "",
-        embed_prompt: bool = True,
-        name: str = "server",
-    ) -> None:
-        self.store, self.supervisor, self.bus = store, supervisor, bus
-        self.timing, self.name = timing, name
-        self.runs = Runs(
-            store, supervisor, pictures, bus,
-            timing=timing, prefix=prefix, embed_prompt=embed_prompt,
-        )  # fmt: skip
+    def __init__(self, runs: Runs, *, name: str = "server") -> None:
+        self.runs, self.name = runs, name
+        self.store, self.supervisor, self.bus = runs.store, runs.supervisor, runs.bus
+        self.timing = runs.timing
         self._tasks: set[asyncio.Task[None]] = set()
         self._claims = 0
         self._settled = asyncio.Event()  # nothing is being claimed

@@ -97,8 +97,8 @@ class Runs:
         bus: Bus,
         *,
         timing: Timing,
-        prefix: str,
-        embed_prompt: bool,
+        prefix: str = "",
+        embed_prompt: bool = True,
     ) -> None:
         self.store, self.supervisor, self.pictures, self.bus = store, supervisor, pictures, bus
         self.timing, self.prefix, self.embed_prompt = timing, prefix, embed_prompt

@@ -14,7 +14,7 @@ from linocut.jobs.bus import Bus
 from linocut.jobs.dispatcher import Dispatcher
 from linocut.jobs.folder import DataFolder, held, open_folder
 from linocut.jobs.outbox import Outbox
-from linocut.jobs.runs import Timing
+from linocut.jobs.runs import Runs, Timing
 from linocut.jobs.store import Store
 from linocut.jobs.sweeper import DAY, Keeping, Sweeper
 from linocut.jobs.tally import Tally
@@ -85,7 +85,7 @@ def open_dispatcher(service: Service) -> Dispatcher:
     timing = Timing(
         lease=settings.lease, heartbeat=settings.heartbeat, max_attempts=settings.max_attempts
     )
-    return Dispatcher(
+    runs = Runs(
         service.store,
         service.supervisor,
         service.pictures,
@@ -94,6 +94,7 @@ def open_dispatcher(service: Service) -> Dispatcher:
         prefix=settings.prefix,
         embed_prompt=settings.embed_prompt,
     )
+    return Dispatcher(runs)
 
 
 def open_outbox(service: Service, base: str) -> Outbox:
