@@ -97,17 +97,22 @@ def test_an_unfinished_training_is_not_exported_unasked(run, ran, capsys) -> Non
 
 
 @pytest.mark.parametrize(
-    ("device", "processes", "plan"),
-    [("cpu", 3, transformer.Plan()), ("cuda", 1, transformer.ON_GPU)],
+    ("device", "more", "processes", "plan"),
+    [
+        ("cpu", (), 3, transformer.Plan()),
+        ("cpu", ("--from", "earlier"), 3, transformer.GOING_ON),
+        ("cuda", (), 1, transformer.ON_GPU),
+    ],
 )
-def test_a_gpu_trains_in_one_process_by_a_plan_of_its_own(
-    device, processes, plan, run, tmp_path, monkeypatch
+def test_how_long_it_trains_depends_on_where_and_from_what(
+    device, more, processes, plan, run, tmp_path, monkeypatch
 ) -> None:
     seen = []
+    monkeypatch.setattr(command.shipped, "go_on_from", lambda folder, work: None)
     monkeypatch.setattr(
         parallel, "launch", lambda worker, *given, processes: seen.append((*given, processes))
     )
-    run("--only", "transformer", "--device", device, "--processes", "3")
+    run("--only", "transformer", "--device", device, "--processes", "3", *more)
     ((work, asked, stretch, count),) = seen
     assert work == tmp_path / "work"
     assert (asked, stretch.device, count) == (plan, device, processes)

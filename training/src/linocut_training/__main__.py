@@ -41,6 +41,7 @@ class Folders:
     """Where things go: data and states, the checkpoint, and its model card with the NOTICE.
 
     stretch: where the transformer's training runs, and how long. processes: how many train.
+    goes_on: from the networks of an earlier checkpoint.
     """
 
     work: Path
@@ -48,6 +49,7 @@ class Folders:
     card: Path
     stretch: transformer.Stretch
     processes: int
+    goes_on: bool
 
 
 def main() -> None:
@@ -80,7 +82,9 @@ def main() -> None:
         bf16=not is_cpu or torch.cpu.get_capabilities().get("avx512_bf16", False),
         compiled=is_cpu and shutil.which(os.environ.get("CXX", "g++")) is not None,
     )
-    folders = Folders(chosen.work, chosen.out, chosen.card, stretch, chosen.processes)
+    folders = Folders(
+        chosen.work, chosen.out, chosen.card, stretch, chosen.processes, goes_on=bool(chosen.start)
+    )
     folders.work.mkdir(parents=True, exist_ok=True)
     if chosen.start:
         shipped.go_on_from(chosen.start, folders.work)
@@ -137,7 +141,8 @@ def train_transformer(folders: Folders) -> None:
     stretch, is_cpu = folders.stretch, folders.stretch.device == "cpu"
     how = ("in bf16" if stretch.bf16 else "in fp32", "compiled" if stretch.compiled else "eager")
     print(f"  on {stretch.device}, {', '.join(how)}", flush=True)
-    processes, plan = (folders.processes, transformer.Plan()) if is_cpu else (1, transformer.ON_GPU)
+    usual = transformer.GOING_ON if folders.goes_on else transformer.Plan()
+    processes, plan = (folders.processes, usual) if is_cpu else (1, transformer.ON_GPU)
     parallel.launch(transformer.train, folders.work, plan, stretch, processes=processes)
 
 
