@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
+import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,7 +21,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Says how long the body was; /large answers with much, /early without reading."""
+    """The body's length; /large answers with much, /early without reading, /quiet after a pause."""
     size, more = 0, scope["path"] != "/early"
     while more:
         message = await receive()
@@ -30,6 +33,9 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send(
         {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
     )
+    if scope["path"] == "/quiet":
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await asyncio.sleep(3 * PATIENCE.stall_seconds)
     await send({"type": "http.response.body", "body": content})
 
 
@@ -114,22 +120,52 @@ def test_a_body_that_comes_steadily_is_waited_for() -> None:
     assert said.endswith(b"180000")
 
 
-def test_a_client_that_does_not_read_is_cut_off() -> None:
-    async def run() -> int:
-        async with server() as address, asyncio.timeout(20):
-            reader, writer = await asyncio.open_connection(*address, limit=1024)
-            writer.write(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
-            await asyncio.sleep(2.5)
-            came = 0
-            try:
-                while piece := await reader.read(65_536):
-                    came += len(piece)
-            except ConnectionResetError:
-                pass
-            writer.close()
-            return came
+def taken(piece: int, pause: float) -> tuple[int, float]:
+    """The bytes of a large answer that a client had who took so many so often; and the seconds."""
 
-    assert asyncio.run(run()) < LARGE
+    async def run() -> tuple[int, float]:
+        async with server() as address, asyncio.timeout(20):
+            loop, line, came = asyncio.get_running_loop(), socket.socket(), 0
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            line.setblocking(False)
+            await loop.sock_connect(line, address)
+            await loop.sock_sendall(line, GET.replace(b"/", b"/large", 1))
+            begun = time.monotonic()
+            with line:
+                while not is_reset(line) and (some := await loop.sock_recv(line, piece)):
+                    came += len(some)
+                    await asyncio.sleep(pause)
+            return came, time.monotonic() - begun
+
+    return asyncio.run(run())
+
+
+def is_reset(line: socket.socket) -> bool:
+    """Whether the other side has dropped the connection, with all that is still to be read."""
+    poll = select.poll()
+    poll.register(line, 0)
+    return any(what & select.POLLERR for _, what in poll.poll(0))
+
+
+def test_a_client_that_does_not_read_is_cut_off() -> None:
+    came, _ = taken(1, 2.0)
+    assert came == 1
+
+
+def test_a_client_that_takes_next_to_nothing_is_cut_off() -> None:
+    came, seconds = taken(1, 0.01)
+    assert came < 300
+    assert seconds < 3
+
+
+def test_a_client_that_takes_an_answer_slowly_gets_it_whole() -> None:
+    came, seconds = taken(40_000, 0.025)
+    assert came > LARGE
+    assert seconds > 4
+
+
+def test_an_answer_that_pauses_is_no_fault_of_the_client() -> None:
+    assert talk(GET.replace(b"/", b"/quiet", 1)).endswith(b"\r\n\r\n0")
 
 
 def test_headers_that_are_too_large_are_refused() -> None:

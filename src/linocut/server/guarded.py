@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +25,10 @@ from linocut.server.problems import MEDIA_TYPE, problem
 LOOK: Final = 0.5
 LINGER: Final = 2.0
 BYTES_A_SECOND: Final = 16_384  # a body that comes more slowly than this has no claim to wait
-TAKEN: Final = 8_192  # what a client must have taken of an answer to count as reading it
+TAKEN_A_SECOND: Final = 4_096  # an answer that is taken more slowly than this is not waited for
+OUT_OF_SIGHT: Final = 16_384  # bytes of an answer that the system asks for ahead of sending them
+NOTSENT_LOWAT: Final = {"linux": 25, "darwin": 0x201}.get(sys.platform)  # socket may not name it
+RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER that drops what the client has not taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +36,8 @@ class Patience:
     """How long, and how much. Seconds and bytes.
 
     head_seconds: for a request's line and headers, and for the first of them on a connection.
-    stall_seconds: for a body to begin coming, or a client to take what it asked for.
+    stall_seconds: for a body to begin coming, or a client to take what it asked for; what comes
+        or is taken buys more, at the rates above.
     """
 
     head_seconds: float = 8.0
@@ -63,6 +70,11 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock of the first request's head begins to run."""
         super().connection_made(transport)
+        # Else the system takes megabytes off our hands, and asks for more only when a third of them
+        # has left: a client that takes 400 KB a second would seem to stand still for seconds.
+        if NOTSENT_LOWAT is not None:
+            link = transport.get_extra_info("socket")
+            link.setsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT, OUT_OF_SIGHT)
         self._head_since = self._moved = self._looked = self.loop.time()
         self._next_look = self.loop.call_later(LOOK, self._look)
 
@@ -113,9 +125,14 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._body_since is not None:
             self._close_at = self.loop.time() + LINGER
 
+    def pause_writing(self) -> None:
+        """More waits for the client than should."""
+        self._count_taken(self.loop.time())
+        super().pause_writing()
+
     def resume_writing(self) -> None:
-        """The client has read a good piece."""
-        self._moved = self.loop.time()
+        """The client has taken most of it; what is written next must not hide that."""
+        self._count_taken(self.loop.time())
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
@@ -138,8 +155,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def _look(self) -> None:
         """Whether it still moves; and when to look again."""
         now = self.loop.time()
-        if self._client_does_not_take(now):
-            self.transport.abort()
+        self._count_taken(now)
+        if now > self._moved + self.patience.stall_seconds:
+            self._reset()
             return
         if self._close_at is not None and now > self._close_at:
             self.transport.close()
@@ -168,13 +186,17 @@ class GuardedProtocol(HttpToolsProtocol):
         due = self._body_since + self.patience.stall_seconds
         return now > due + self._body_bytes / BYTES_A_SECOND
 
-    def _client_does_not_take(self, now: float) -> bool:
-        """Whether what was written has been lying here for too long."""
+    def _count_taken(self, now: float) -> None:
+        """Whoever takes all is up to date; whoever takes some is so much closer to it."""
         unsent = self.transport.get_write_buffer_size()
-        if unsent == 0 or self._unsent - unsent >= TAKEN:
-            self._moved, self._unsent = now, unsent
-        self._unsent = max(self._unsent, unsent)
-        return now > self._moved + self.patience.stall_seconds
+        taken, self._unsent = max(0, self._unsent - unsent), unsent
+        self._moved = now if unsent == 0 else min(now, self._moved + taken / TAKEN_A_SECOND)
+
+    def _reset(self) -> None:
+        """End it for both sides: what the client does not take would stay in the system's hands."""
+        link = self.transport.get_extra_info("socket")
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.transport.abort()
 
 
 def _answer(status: int, body: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> bytes:
