@@ -11,9 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import uvicorn
+from structlog.testing import capture_logs
 
 from linocut.server.guarded import Patience, guarded_protocol
+from linocut.server.schemas import Problem
 
 PATIENCE = Patience(head_seconds=0.5, stall_seconds=0.5, head_bytes=8192)
 LARGE = 8_000_000
@@ -81,10 +84,16 @@ def talk(*what: bytes | float, most: int = -1) -> bytes:
 
 
 def parts(answer: bytes) -> tuple[int, dict[str, Any]]:
-    """The status and the problem of an answer."""
+    """The status and the problem of an answer that is as whole as those of the application."""
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"content-type: application/problem+json" in head
-    return int(head.split()[1]), json.loads(body)
+    lines = head.decode().splitlines()
+    assert "content-type: application/problem+json" in lines
+    assert "cache-control: no-store" in lines
+    problem = Problem.model_validate_json(body)
+    assert problem.status == int(lines[0].split()[1])
+    assert problem.hint or problem.detail == "this is no HTTP/1.1 request that can be read"
+    assert f"x-request-id: {problem.request_id}" in lines
+    return problem.status, json.loads(body)
 
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -216,3 +225,46 @@ def test_an_early_answer_and_a_body_that_ends_leave_the_connection_usable() -> N
     early = b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 2000\r\n\r\n"
     said = talk(early, b"x" * 1000, 0.2, b"x" * 1000, 0.1, GET)
     assert said.count(b"HTTP/1.1 200") == 2
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    ["", "host: x\r\nhost: x\r\n", "host: x y\r\n", "host: [::1\r\n", "host: http://x\r\n"],
+)
+def test_a_request_for_no_host_or_several_is_refused(hosts: str) -> None:
+    status, problem = parts(talk(f"GET / HTTP/1.1\r\n{hosts}\r\n".encode()))
+    assert (status, problem["code"]) == (400, "invalid_request")
+    assert problem["errors"][0]["pointer"] == "#/Host"
+
+
+@pytest.mark.parametrize(
+    "host", ["", "x", "a.b-c_d:80", "127.0.0.1:8080", "[::1]:8080", "x:", "x \t"]
+)
+def test_a_host_by_any_right_name_may_be_asked(host: str) -> None:
+    said = talk(f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
+    assert said.startswith(b"HTTP/1.1 200")
+
+
+def test_what_is_older_than_hosts_need_not_name_one() -> None:
+    assert talk(b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+def test_a_refusal_carries_the_name_that_the_caller_gave() -> None:
+    named = b"x-request-id: mine-7\r\n"
+    _, problem = parts(talk(POST + named + b"content-length: 1000\r\n\r\n", b"1"))
+    assert problem["request_id"] == "mine-7"
+
+
+def test_a_refusal_does_not_carry_the_name_of_the_request_before() -> None:
+    said = talk(b"GET / HTTP/1.1\r\nhost: x\r\nx-request-id: mine-7\r\n\r\n", 0.1, b"what?\r\n\r\n")
+    refused = said[said.index(b"HTTP/1.1 400") :]
+    assert parts(refused)[1]["request_id"] != "mine-7"
+
+
+def test_refusals_have_names_of_their_own_and_are_in_the_log() -> None:
+    with capture_logs() as lines:
+        names = [parts(talk(b"what?\r\n\r\n"))[1]["request_id"] for _ in range(2)]
+    told = [line for line in lines if line["event"] == "refused"]
+    assert [line["request_id"] for line in told] == names
+    assert len({*names, ""}) == 3
+    assert told[0]["status"] == 400
