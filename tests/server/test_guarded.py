@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
+import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import uvicorn
+from structlog.testing import capture_logs
 
 from linocut.server.guarded import Patience, guarded_protocol
+from linocut.server.schemas import Problem
 
 PATIENCE = Patience(head_seconds=0.5, stall_seconds=0.5, head_bytes=8192)
 LARGE = 8_000_000
@@ -18,7 +24,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Says how long the body was; /large answers with much, /early without reading."""
+    """The body's length; /large answers with much, /early without reading, /quiet after a pause."""
     size, more = 0, scope["path"] != "/early"
     while more:
         message = await receive()
@@ -30,6 +36,9 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send(
         {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
     )
+    if scope["path"] == "/quiet":
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await asyncio.sleep(3 * PATIENCE.stall_seconds)
     await send({"type": "http.response.body", "body": content})
 
 
@@ -75,10 +84,16 @@ def talk(*what: bytes | float, most: int = -1) -> bytes:
 
 
 def parts(answer: bytes) -> tuple[int, dict[str, Any]]:
-    """The status and the problem of an answer."""
+    """The status and the problem of an answer that is as whole as those of the application."""
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"content-type: application/problem+json" in head
-    return int(head.split()[1]), json.loads(body)
+    lines = head.decode().splitlines()
+    assert "content-type: application/problem+json" in lines
+    assert "cache-control: no-store" in lines
+    problem = Problem.model_validate_json(body)
+    assert problem.status == int(lines[0].split()[1])
+    assert problem.hint or problem.detail == "this is no HTTP/1.1 request that can be read"
+    assert f"x-request-id: {problem.request_id}" in lines
+    return problem.status, json.loads(body)
 
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -114,22 +129,52 @@ def test_a_body_that_comes_steadily_is_waited_for() -> None:
     assert said.endswith(b"180000")
 
 
-def test_a_client_that_does_not_read_is_cut_off() -> None:
-    async def run() -> int:
-        async with server() as address, asyncio.timeout(20):
-            reader, writer = await asyncio.open_connection(*address, limit=1024)
-            writer.write(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
-            await asyncio.sleep(2.5)
-            came = 0
-            try:
-                while piece := await reader.read(65_536):
-                    came += len(piece)
-            except ConnectionResetError:
-                pass
-            writer.close()
-            return came
+def taken(piece: int, pause: float) -> tuple[int, float]:
+    """The bytes of a large answer that a client had who took so many so often; and the seconds."""
 
-    assert asyncio.run(run()) < LARGE
+    async def run() -> tuple[int, float]:
+        async with server() as address, asyncio.timeout(20):
+            loop, line, came = asyncio.get_running_loop(), socket.socket(), 0
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            line.setblocking(False)
+            await loop.sock_connect(line, address)
+            await loop.sock_sendall(line, GET.replace(b"/", b"/large", 1))
+            begun = time.monotonic()
+            with line:
+                while not is_reset(line) and (some := await loop.sock_recv(line, piece)):
+                    came += len(some)
+                    await asyncio.sleep(pause)
+            return came, time.monotonic() - begun
+
+    return asyncio.run(run())
+
+
+def is_reset(line: socket.socket) -> bool:
+    """Whether the other side has dropped the connection, with all that is still to be read."""
+    poll = select.poll()
+    poll.register(line, 0)
+    return any(what & select.POLLERR for _, what in poll.poll(0))
+
+
+def test_a_client_that_does_not_read_is_cut_off() -> None:
+    came, _ = taken(1, 2.0)
+    assert came == 1
+
+
+def test_a_client_that_takes_next_to_nothing_is_cut_off() -> None:
+    came, seconds = taken(1, 0.01)
+    assert came < 300
+    assert seconds < 3
+
+
+def test_a_client_that_takes_an_answer_slowly_gets_it_whole() -> None:
+    came, seconds = taken(40_000, 0.025)
+    assert came > LARGE
+    assert seconds > 4
+
+
+def test_an_answer_that_pauses_is_no_fault_of_the_client() -> None:
+    assert talk(GET.replace(b"/", b"/quiet", 1)).endswith(b"\r\n\r\n0")
 
 
 def test_headers_that_are_too_large_are_refused() -> None:
@@ -180,3 +225,46 @@ def test_an_early_answer_and_a_body_that_ends_leave_the_connection_usable() -> N
     early = b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 2000\r\n\r\n"
     said = talk(early, b"x" * 1000, 0.2, b"x" * 1000, 0.1, GET)
     assert said.count(b"HTTP/1.1 200") == 2
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    ["", "host: x\r\nhost: x\r\n", "host: x y\r\n", "host: [::1\r\n", "host: http://x\r\n"],
+)
+def test_a_request_for_no_host_or_several_is_refused(hosts: str) -> None:
+    status, problem = parts(talk(f"GET / HTTP/1.1\r\n{hosts}\r\n".encode()))
+    assert (status, problem["code"]) == (400, "invalid_request")
+    assert problem["errors"][0]["pointer"] == "#/Host"
+
+
+@pytest.mark.parametrize(
+    "host", ["", "x", "a.b-c_d:80", "127.0.0.1:8080", "[::1]:8080", "x:", "x \t"]
+)
+def test_a_host_by_any_right_name_may_be_asked(host: str) -> None:
+    said = talk(f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
+    assert said.startswith(b"HTTP/1.1 200")
+
+
+def test_what_is_older_than_hosts_need_not_name_one() -> None:
+    assert talk(b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+def test_a_refusal_carries_the_name_that_the_caller_gave() -> None:
+    named = b"x-request-id: mine-7\r\n"
+    _, problem = parts(talk(POST + named + b"content-length: 1000\r\n\r\n", b"1"))
+    assert problem["request_id"] == "mine-7"
+
+
+def test_a_refusal_does_not_carry_the_name_of_the_request_before() -> None:
+    said = talk(b"GET / HTTP/1.1\r\nhost: x\r\nx-request-id: mine-7\r\n\r\n", 0.1, b"what?\r\n\r\n")
+    refused = said[said.index(b"HTTP/1.1 400") :]
+    assert parts(refused)[1]["request_id"] != "mine-7"
+
+
+def test_refusals_have_names_of_their_own_and_are_in_the_log() -> None:
+    with capture_logs() as lines:
+        names = [parts(talk(b"what?\r\n\r\n"))[1]["request_id"] for _ in range(2)]
+    told = [line for line in lines if line["event"] == "refused"]
+    assert [line["request_id"] for line in told] == names
+    assert len({*names, ""}) == 3
+    assert told[0]["status"] == 400

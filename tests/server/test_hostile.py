@@ -146,6 +146,7 @@ def check(answer: Answer) -> None:
     assert told.code in ALL_CODES
     assert told.errorCode == told.code.upper()
     assert told.message
+    assert told.request_id == answer.headers["x-request-id"]
 
 
 SPICES: Final = (

@@ -48,6 +48,12 @@ _PORT: Final = re.compile(r":\d*$", re.ASCII)
 _WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
+def name_of(headers: Headers) -> str:
+    """The name that a request's caller gave it, if it is one; else a new one."""
+    sent = headers.get(REQUEST_ID, "")
+    return sent if _WELL_FORMED.fullmatch(sent) else uuid.uuid4().hex
+
+
 class Watch:
     """Names every request, and tells the log and the metrics how it ended."""
 
@@ -60,8 +66,7 @@ class Watch:
             await self.app(scope, receive, send)
             return
         begun, status = time.perf_counter(), 500
-        sent = Headers(scope=scope).get(REQUEST_ID, "")
-        name = sent if _WELL_FORMED.fullmatch(sent) else uuid.uuid4().hex
+        name = name_of(Headers(scope=scope))
         scope.setdefault("state", {})["request_id"] = name
         structlog.contextvars.bind_contextvars(request_id=name)
 

@@ -1,28 +1,41 @@
 """uvicorn's HTTP/1.1 protocol with the patience of a public server: limited.
 
 uvicorn waits for ever for headers, for a body, and for a client that does not read; and it takes
-headers of any size. Here a look at every connection once in a while ends what stands still, and
-what cannot be parsed is answered as a problem like everything else.
+headers of any size, and requests for no host or for two. Here a look at every connection once in a
+while ends what stands still, and what is refused is answered as a problem like everything else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import re
+import socket
+import struct
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import structlog
+from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from linocut.errors import InvalidBody, LinocutError, PayloadTooLarge
+from linocut.errors import InvalidBody, InvalidRequest, LinocutError, PayloadTooLarge
+from linocut.server.edge import REQUEST_ID, SAFE, name_of
 from linocut.server.problems import MEDIA_TYPE, problem
+
+log = structlog.get_logger(__name__)
 
 LOOK: Final = 0.5
 LINGER: Final = 2.0
 BYTES_A_SECOND: Final = 16_384  # a body that comes more slowly than this has no claim to wait
-TAKEN: Final = 8_192  # what a client must have taken of an answer to count as reading it
+TAKEN_A_SECOND: Final = 4_096  # an answer that is taken more slowly than this is not waited for
+OUT_OF_SIGHT: Final = 16_384  # bytes of an answer that the system asks for ahead of sending them
+NOTSENT_LOWAT: Final = {"linux": 25, "darwin": 0x201}.get(sys.platform)  # socket may not name it
+RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER that drops what the client has not taken
+_HOST: Final = re.compile(rb"(\[[\w.:~%-]+\]|[\w.~%!$&'()*+,;=-]*)(:\d*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +43,8 @@ class Patience:
     """How long, and how much. Seconds and bytes.
 
     head_seconds: for a request's line and headers, and for the first of them on a connection.
-    stall_seconds: for a body to begin coming, or a client to take what it asked for.
+    stall_seconds: for a body to begin coming, or a client to take what it asked for; what comes
+        or is taken buys more, at the rates above.
     """
 
     head_seconds: float = 8.0
@@ -58,11 +72,16 @@ class GuardedProtocol(HttpToolsProtocol):
         self._looked = 0.0
         self._close_at: float | None = None
         self._next_look: asyncio.TimerHandle | None = None
-        self._head_is_large = False
+        self._objection: tuple[int, LinocutError] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock of the first request's head begins to run."""
         super().connection_made(transport)
+        # Else the system takes megabytes off our hands, and asks for more only when a third of them
+        # has left: a client that takes 400 KB a second would seem to stand still for seconds.
+        if NOTSENT_LOWAT is not None:
+            link = transport.get_extra_info("socket")
+            link.setsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT, OUT_OF_SIGHT)
         self._head_since = self._moved = self._looked = self.loop.time()
         self._next_look = self.loop.call_later(LOOK, self._look)
 
@@ -83,7 +102,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._body_bytes += len(data)
         super().data_received(data)
         if self._head_since is not None and self._head_bytes > self.patience.head_bytes:
-            self._head_is_large = True
+            self._objection = self._too_large()
             self.send_400_response("")
 
     def on_message_begin(self) -> None:
@@ -93,11 +112,15 @@ class GuardedProtocol(HttpToolsProtocol):
             self._head_since, self._head_bytes = self.loop.time(), 0
 
     def on_headers_complete(self) -> None:
-        """A request's head is whole: the application runs, unless it is too large."""
+        """A request's head is whole: the application runs, unless there is an objection."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        fault = _fault_of_host(self.parser.get_http_version(), self.headers)
         if size > self.patience.head_bytes:
-            self._head_is_large = True
-            raise ValueError("too large a head")  # the parser turns it into its own error
+            self._objection = self._too_large()
+        elif fault:
+            self._objection = 400, InvalidRequest(fault, field="Host", hint="name one host")
+        if self._objection is not None:
+            raise ValueError("a head that is refused")  # the parser turns it into its own error
         self._head_since = None
         self._body_since, self._body_bytes = self.loop.time(), 0
         super().on_headers_complete()
@@ -113,40 +136,56 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._body_since is not None:
             self._close_at = self.loop.time() + LINGER
 
+    def pause_writing(self) -> None:
+        """More waits for the client than should."""
+        self._count_taken(self.loop.time())
+        super().pause_writing()
+
     def resume_writing(self) -> None:
-        """The client has read a good piece."""
-        self._moved = self.loop.time()
+        """The client has taken most of it; what is written next must not hide that."""
+        self._count_taken(self.loop.time())
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
         """A problem in place of uvicorn's line of text; then the connection ends."""
-        if self._head_is_large:
-            most = self.patience.head_bytes
-            error: LinocutError = PayloadTooLarge(f"the headers take more than {most:,} bytes")
-            self._refuse(431, error)
-        else:
-            self._refuse(400, InvalidBody("this is no HTTP/1.1 request that can be read"))
+        unread = InvalidBody("this is no HTTP/1.1 request that can be read")
+        self._refuse(*(self._objection or (400, unread)))
+
+    def _too_large(self) -> tuple[int, LinocutError]:
+        most = self.patience.head_bytes
+        hint = "send fewer headers, or shorter ones"
+        return 431, PayloadTooLarge(f"the headers take more than {most:,} bytes", hint=hint)
 
     def _refuse(self, status: int, error: LinocutError) -> None:
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            body = problem(error, request_id="", instance="", status=status)
-            self.transport.write(_answer(status, body, self.server_state.default_headers))
+            name = self._name()
+            body = problem(error, request_id=name, instance="", status=status)
+            self.transport.write(_answer(body, name, self.server_state.default_headers))
+            log.info("refused", request_id=name, status=status, code=error.code)
         self.transport.close()
+
+    def _name(self) -> str:
+        """As the application or the caller has named what is coming; else a new one."""
+        if self._body_since is None:
+            return name_of(Headers())
+        return self.scope["state"].get("request_id") or name_of(Headers(raw=self.headers))
 
     def _look(self) -> None:
         """Whether it still moves; and when to look again."""
         now = self.loop.time()
-        if self._client_does_not_take(now):
-            self.transport.abort()
+        self._count_taken(now)
+        if now > self._moved + self.patience.stall_seconds:
+            self._reset()
             return
         if self._close_at is not None and now > self._close_at:
             self.transport.close()
         elif self._is_idle():
             self._head_since, self._head_bytes = now, 0
         elif self._is_late(now):
-            self._refuse(408, InvalidBody("the request took too long to come"))
+            hint = "send it whole, and without pauses"
+            self._refuse(408, InvalidBody("the request took too long to come", hint=hint))
         self._looked = now
         self._next_look = self.loop.call_later(LOOK, self._look)
 
@@ -168,21 +207,38 @@ class GuardedProtocol(HttpToolsProtocol):
         due = self._body_since + self.patience.stall_seconds
         return now > due + self._body_bytes / BYTES_A_SECOND
 
-    def _client_does_not_take(self, now: float) -> bool:
-        """Whether what was written has been lying here for too long."""
+    def _count_taken(self, now: float) -> None:
+        """Whoever takes all is up to date; whoever takes some is so much closer to it."""
         unsent = self.transport.get_write_buffer_size()
-        if unsent == 0 or self._unsent - unsent >= TAKEN:
-            self._moved, self._unsent = now, unsent
-        self._unsent = max(self._unsent, unsent)
-        return now > self._moved + self.patience.stall_seconds
+        taken, self._unsent = max(0, self._unsent - unsent), unsent
+        self._moved = now if unsent == 0 else min(now, self._moved + taken / TAKEN_A_SECOND)
+
+    def _reset(self) -> None:
+        """End it for both sides: what the client does not take would stay in the system's hands."""
+        link = self.transport.get_extra_info("socket")
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.transport.abort()
 
 
-def _answer(status: int, body: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> bytes:
+def _fault_of_host(version: str, headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """What RFC 9112, section 3.2, has refused in a head; nothing if it may pass."""
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1:
+        return f"the request names its Host {len(hosts)} times"
+    if not hosts:
+        return "" if version < "1.1" else "the request names no Host"
+    return "" if _HOST.fullmatch(hosts[0].strip(b" \t")) else "the request's Host is no host"
+
+
+def _answer(body: dict[str, Any], name: str, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     content = json.dumps(body).encode()
-    own = [
-        (b"content-type", MEDIA_TYPE.encode()),
-        (b"content-length", str(len(content)).encode()),
-        (b"connection", b"close"),
-    ]
-    lines = [name + b": " + value + b"\r\n" for name, value in (*headers, *own)]
-    return b"".join([STATUS_LINE[status], *lines, b"\r\n", content])
+    own = {
+        **SAFE,
+        REQUEST_ID: name,
+        "Content-Type": MEDIA_TYPE,
+        "Content-Length": str(len(content)),
+        "Connection": "close",
+    }
+    told = [*headers, *((key.lower().encode(), value.encode()) for key, value in own.items())]
+    lines = [key + b": " + value + b"\r\n" for key, value in told]
+    return b"".join([STATUS_LINE[body["status"]], *lines, b"\r\n", content])
