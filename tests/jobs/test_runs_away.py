@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import math
+import os
+import stat
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -50,6 +54,91 @@ def test_a_disk_that_stays_away_fails_the_record_and_leaves_no_file(
             assert record.error is not None
             assert (record.state, record.error["code"]) == (State.FAILURE, "storage_unavailable")
             assert (len(hand.jobs), record.attempt, s.files()) == (1, 1, [])
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("refusals", "patience", "state"),
+    [(0, 0.1, State.SUCCESS), (2, 60.0, State.SUCCESS), (1, 0.1, State.FAILURE)],
+    ids=["slow", "slow-then-away-then-back", "slow-then-away-for-too-long"],
+)
+def test_a_slow_disk_is_waited_for_while_the_lease_is_kept(
+    studio: Open, hands: Any, jobs: Any, *, refusals: int, patience: float, state: State
+) -> None:
+    hand = hands.quick_hand()
+    timing = Timing(lease=5.0, heartbeat=0.05, poll=0.05, storage_patience=patience)
+
+    async def story() -> None:
+        async with studio(hand, timing=timing) as s:
+            begun, may_end = asyncio.Event(), asyncio.Event()
+            fault = jobs.fault(s.pictures, "put", refusals, error=AWAY)
+            put = s.pictures.put
+
+            async def slow(key: str, data: bytes) -> None:
+                begun.set()
+                await may_end.wait()
+                await put(key, data)
+
+            s.pictures.put = slow
+            id = await s.ask()
+            await begun.wait()
+            first = await s.column(id, "lease_until")
+
+            async def is_longer() -> bool:
+                return bool(await s.column(id, "lease_until") > first + 300)
+
+            await hands.until(is_longer)
+            assert await s.store.expire_leases(3) == 0
+            assert ((await s.record(id)).state, s.files()) == (State.PROCESSING, [])
+            may_end.set()
+            record = await s.ended(id)
+            await s.idle()
+            assert (record.state, record.attempt, len(hand.jobs)) == (state, 1, 1)
+            assert (fault.left, len(s.files())) == (0, int(state is State.SUCCESS))
+            assert record.error is None or record.error["code"] == "storage_unavailable"
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("times", "patience", "state"),
+    [(3, 60.0, State.SUCCESS), (math.inf, 0.5, State.FAILURE)],
+    ids=["comes-back", "stays-away"],
+)
+@pytest.mark.parametrize("is_named", [False, True], ids=["half-written", "answer-lost"])
+def test_a_disk_that_resets_in_the_middle_of_a_write_shows_no_part_of_a_picture(
+    studio: Open, hands: Any, monkeypatch: pytest.MonkeyPatch, *,
+    times: float, patience: float, state: State, is_named: bool,
+) -> None:  # fmt: skip
+    hand, flush = hands.quick_hand(), os.fsync
+    timing = Timing(poll=0.05, storage_patience=patience)
+    shown: list[list[bytes]] = []
+
+    async def story() -> None:
+        async with studio(hand, timing=timing) as s:
+
+            def shaky(descriptor: int) -> None:
+                is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+                if is_folder is not is_named or len(shown) >= times:
+                    return flush(descriptor)
+                if not is_folder:
+                    os.ftruncate(descriptor, 5)
+                visible = [path for path in s.files() if not path.name.startswith(".")]
+                shown.append([path.read_bytes() for path in visible])
+                raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+            monkeypatch.setattr(os, "fsync", shaky)
+            id = await s.ask()
+            record = await s.ended(id)
+            await s.idle()
+            whole = b"a picture of " + id.encode()
+            assert len(shown) >= min(times, 2)
+            assert all(pictures in ([], [whole]) for pictures in shown)
+            assert (record.state, record.attempt, len(hand.jobs)) == (state, 1, 1)
+            left = [path.read_bytes() for path in s.files()]
+            assert left == ([whole] if state is State.SUCCESS else [])
+            assert record.error is None or record.error["code"] == "storage_unavailable"
 
     asyncio.run(story())
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from linocut.errors import InvalidKey, RateLimited
 from linocut.jobs.store import Store
@@ -114,6 +119,20 @@ def test_unknown_wrong_expired_and_revoked_keys_are_refused_in_the_same_words(
     run(tmp_path, check, now=clock)
 
 
+async def bad_keys(ring: Keyring) -> dict[str, str]:
+    """A well-formed key for every reason to refuse one."""
+    good, expired, revoked = await added(ring), await added(ring, expires_at=1.0), await added(ring)
+    await ring.caller(revoked.text, HERE)
+    await ring.store.revoke_key(revoked.id)
+    other = new_key().text
+    return {
+        "unknown": other,
+        "wrong": _with_secret_of(good.text, other),
+        "expired": expired.text,
+        "revoked": revoked.text,
+    }
+
+
 def _with_secret_of(text: str, other: str) -> str:
     """A well-formed key with the id of one and the secret of another."""
     from linocut.server.keys import _check  # noqa: PLC0415 - no one else forges keys
@@ -200,26 +219,69 @@ def test_addresses_of_one_ipv6_network_wait_together(
     run(tmp_path, check, clock=Clock())
 
 
-def test_every_refusal_waits_for_the_same_moment(
+def test_every_refusal_ends_at_the_same_moment_however_long_it_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, pauses = Clock(), list[float]()
+    clock, turn = Clock(), 1e-5
 
     async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
+        """As the loop's timers do it, which know whole milliseconds; without any, a turn."""
+        clock.now += math.ceil(seconds * 1000) / 1000 or turn
 
     monkeypatch.setattr(keyring_module, "JITTER", 0.0)
     monkeypatch.setattr(asyncio, "sleep", sleep)
 
     async def check(ring: Keyring) -> None:
-        good, revoked = await added(ring), await added(ring)
-        await ring.store.revoke_key(revoked.id)
-        for text in (new_key().text, _with_secret_of(good.text, new_key().text), revoked.text):
+        bad, look = await bad_keys(ring), ring.store.key
+
+        async def slow(took: float, id: str) -> ApiKey | None:
+            clock.now += took
+            return await look(id)
+
+        for text, took in product(bad.values(), (0.0003, 0.00032, 0.0041, FLOOR - 0.0001)):
+            monkeypatch.setattr(ring.store, "key", partial(slow, took))
+            begun = clock.now
             with pytest.raises(InvalidKey):
                 await ring.caller(text, HERE)
-        assert pauses == pytest.approx([FLOOR] * 3)
+            assert clock.now - begun == pytest.approx(FLOOR, abs=2 * turn)
 
     run(tmp_path, check, clock=clock)
+
+
+def test_every_refusal_is_the_same_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring_module, "FLOOR", 0.0)
+    done: list[str] = []
+
+    def noted(name: str) -> None:
+        work = getattr(hmac, name)
+
+        def noting(*given: Any) -> Any:
+            done.append(name)
+            return work(*given)
+
+        monkeypatch.setattr(hmac, name, noting)
+
+    def asked(*said: Any) -> None:
+        done.append(said[2])  # the statement
+
+    async def check(ring: Keyring) -> None:
+        bad, seen = await bad_keys(ring), {}
+        event.listen(Engine, "before_cursor_execute", asked)
+        try:
+            for kind, text in bad.items():
+                done.clear()
+                with pytest.raises(InvalidKey):
+                    await ring.caller(text, HERE)
+                seen[kind] = tuple(done)
+        finally:
+            event.remove(Engine, "before_cursor_execute", asked)
+        hashed, select, compared = seen["unknown"]
+        assert (hashed, select.split()[0], compared) == ("new", "SELECT", "compare_digest")
+        assert set(seen.values()) == {seen["unknown"]}
+
+    noted("new")
+    noted("compare_digest")
+    run(tmp_path, check)
 
 
 def test_use_is_noted(tmp_path: Path) -> None:

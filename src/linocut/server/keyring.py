@@ -1,7 +1,8 @@
 """Who is calling: the key that was sent, looked up, compared, and judged.
 
-Every refusal of a well-formed key says the same and takes as long: unknown, wrong, expired and
-revoked cannot be told apart. Who keeps sending bad ones waits.
+Every refusal of a well-formed key says the same, after one lookup and one comparison, at a moment
+that does not depend on how long these took: unknown, wrong, expired and revoked cannot be told
+apart. Who keeps sending bad ones waits.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from linocut.server.limits import WINDOW, Buckets
 LOCAL: Final = "local"  # the tenant of the first key, and of everybody where there are no keys
 BAD_A_MINUTE: Final = 30
 TOUCH_SECONDS: Final = 600.0
-FLOOR: Final = 0.025
+FLOOR: Final = 0.025  # seconds, more than a lookup and a comparison take
 JITTER: Final = 0.005
+GRAIN: Final = 0.0015  # how late a timer of the event loop may be: it rounds up to a millisecond
 HINT: Final = (
     "send it as API-KEY: <key> or Authorization: Bearer <key>; linocut keys add NAME makes one"
 )
@@ -116,9 +118,15 @@ class Keyring:
         self._good.pop(sent, None)
         bucket = self._bad.of(_neighbourhood(address), BAD_A_MINUTE, self._refill, self.clock())
         bucket.tokens = max(0.0, bucket.tokens - 1)
-        # Noise over whole milliseconds, the grain of the event loop's timers, hides what is left.
-        until = begun + FLOOR + random.uniform(0, JITTER)  # noqa: S311 - no secret
-        await asyncio.sleep(max(0.0, until - self.clock()))
+        # The noise hides what a processor's caches may tell once the wait is over.
+        await self._wait_until(begun + FLOOR + random.uniform(0, JITTER))  # noqa: S311 - no secret
+
+    async def _wait_until(self, moment: float) -> None:
+        # A timer ends whole milliseconds after it was set, and so would tell when the work was
+        # done: a row that is found takes longer than none. The loop's turns end with the moment.
+        await asyncio.sleep(max(0.0, moment - self.clock() - GRAIN))
+        while self.clock() < moment:  # noqa: ASYNC110 - nothing happens that could be waited for
+            await asyncio.sleep(0)
 
     async def _remember(self, name: str, sent: str) -> None:
         """It was good just now; the store hears of it once in a while."""

@@ -27,6 +27,7 @@ class Sizes:
     fault_seconds: float  # P10
     streams: int  # P13: at once
     guesses: int  # P18
+    refusals: int  # P18: of each kind of bad key
     slow: int  # P20: of each kind
     churn_seconds: float  # P21
 
@@ -34,11 +35,13 @@ class Sizes:
 SMALL: Final = Sizes(
     name="small", kills=10, jobs=300, crashes=5, freezes=5, keys=20, repeats=20, cancels=40,
     races=20, overload_seconds=5, clients=50, drains=3, outages=3, faults=1, fault_seconds=2,
-    streams=100, guesses=500, slow=40, churn_seconds=60,
+    streams=100, guesses=500, refusals=200, slow=40,
+    churn_seconds=60,
 )  # fmt: skip
 FULL: Final = Sizes(
     name="full", kills=50, jobs=1500, crashes=50, freezes=100, keys=100, repeats=50, cancels=500,
     races=200, overload_seconds=60, clients=500, drains=20, outages=20, faults=10, fault_seconds=5,
-    streams=1000, guesses=5000, slow=200, churn_seconds=600,
+    streams=1000, guesses=5000, refusals=10_000, slow=200,
+    churn_seconds=600,
 )  # fmt: skip
 COLUMNS: Final = {sizes.name: sizes for sizes in (SMALL, FULL)}
