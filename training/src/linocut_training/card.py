@@ -93,8 +93,8 @@ On two CPU cores, from `training/` in linocut's repository (`make train-mini`), 
 versions fixed: $cost. Guidance is distilled in: one pass a step serves, for any value from 0 to 10.
 
 These weights are the second edition. The first took 3,050 steps of 80 pictures in fp32, its
-cartoons without ink; from its weights the transformer went through both stages anew: 1,500 steps
-of 100 pictures, and 220 with guidance, its products in bf16.
+cartoons without ink; from its weights the transformer went through both stages anew: 1,250 steps
+of 100 pictures, and 350 with guidance, its products in bf16.
 
 ## Data and licences
 

@@ -28,7 +28,7 @@ from linocut_training.optim import Average, Muon, rate_at, split_parameters
 from linocut_training.text_encoder import context, token_ids
 
 EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
-STAGE_TWO_SHARE = 0.25  # of the learning rates, where stage two begins
+STAGE_TWO_SHARE = 0.4  # of the learning rates, where stage two begins
 # Of a concept's placements on the square grid: words do not say where a thing stands, and a network
 # that has to average over many places draws soft edges. References show where: edits have them all.
 ASKED_PLACEMENTS = 2
@@ -45,7 +45,7 @@ class Plan:
     """
 
     steps: int = 4000
-    guided_steps: int = 250
+    guided_steps: int = 350
     weaker_after: float = 0.2
     batch: int = 50
     muon_rate: float = 2e-3
@@ -60,7 +60,7 @@ class Plan:
 
 
 # From an earlier edition, which knows the shapes.
-GOING_ON = Plan(steps=1500, guided_steps=220)
+GOING_ON = Plan(steps=1250)
 # One GPU takes ten times the batch in less time than two processor cores take theirs. Reckoned from
 # the work of a step, not yet run on one.
 ON_GPU = Plan(guided_steps=1000, batch=512, save_every=1000)
