@@ -10,6 +10,7 @@ import argparse
 import math
 import os
 import shutil
+import sysconfig
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def main() -> None:
         chosen.device,
         until=time.time() + 60 * chosen.minutes,
         bf16=not is_cpu or torch.cpu.get_capabilities().get("avx512_bf16", False),
-        compiled=is_cpu and shutil.which(os.environ.get("CXX", "g++")) is not None,
+        compiled=is_cpu and _can_compile(),
     )
     folders = Folders(
         chosen.work, chosen.out, chosen.card, stretch, chosen.processes, goes_on=bool(chosen.start)
@@ -99,6 +100,12 @@ def main() -> None:
         if name == "transformer" and stretch.is_over and not chosen.only:
             print("time is up: the same command goes on from here", flush=True)
             break
+
+
+def _can_compile() -> bool:
+    """Whether what `torch.compile` builds with is here: a C++ compiler and Python's headers."""
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return shutil.which(os.environ.get("CXX", "g++")) is not None and headers.exists()
 
 
 def draw_data(folders: Folders) -> None:

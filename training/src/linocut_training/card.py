@@ -94,7 +94,7 @@ versions fixed: $cost. Guidance is distilled in: one pass a step serves, for any
 
 These weights are the second edition. The first took 3,050 steps of 80 pictures in fp32, its
 cartoons without ink; from its weights the transformer went through both stages anew: 1,250 steps
-of 100 pictures, and 350 with guidance, its products in bf16.
+of 100 pictures, and 350 with guidance, its products in bf16. How many was settled on the way.
 
 ## Data and licences
 

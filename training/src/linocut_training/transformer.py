@@ -61,8 +61,8 @@ class Plan:
 
 # From an earlier edition, which knows the shapes.
 GOING_ON = Plan(steps=1250)
-# One GPU takes ten times the batch in less time than two processor cores take theirs. Reckoned from
-# the work of a step, not yet run on one.
+# One GPU takes five times the batch in less time than two processor cores take theirs. Reckoned
+# from the work of a step, not yet run on one.
 ON_GPU = Plan(guided_steps=1000, batch=512, save_every=1000)
 
 
