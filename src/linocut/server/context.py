@@ -11,6 +11,7 @@ from linocut.images.store import PictureStore
 from linocut.jobs.bus import Bus
 from linocut.jobs.store import Store
 from linocut.jobs.tally import Tally
+from linocut.server.doorway import Doorway
 from linocut.server.keyring import Keyring
 from linocut.server.limits import Limiter
 from linocut.server.metrics import Metrics
@@ -44,6 +45,7 @@ class Service:
     fetching: FetchPolicy
     keyring: Keyring
     limiter: Limiter
+    doorway: Doorway = field(default_factory=Doorway)
     supervisor: Supervisor
     tally: Tally | None = None
     metrics: Metrics = field(default_factory=Metrics)

@@ -35,7 +35,6 @@ from linocut.workers.protocol import Ready
 log = structlog.get_logger(__name__)
 
 BACKLOG: Final = 2048
-KEEP_ALIVE_SECONDS: Final = 5
 LAST_ANSWERS_SECONDS: Final = 1
 MOST_FILES: Final = 65_536
 ADMIN: Final = "admin"
@@ -245,7 +244,7 @@ def _config(service: Service) -> uvicorn.Config:
         backlog=BACKLOG,
         proxy_headers=bool(settings.forwarded_allow_ips),
         forwarded_allow_ips=settings.forwarded_allow_ips,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
     )
 

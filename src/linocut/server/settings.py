@@ -190,6 +190,10 @@ class Settings(BaseModel):
     stall_seconds: Seconds = _set(
         8.0, "a client that takes or gives nothing for so many seconds is cut off"
     )
+    keep_alive_seconds: int = _set(
+        5, "seconds that an idle connection is kept; a proxy in front must keep it for less",
+        ge=1, le=3600,
+    )  # fmt: skip
     header_bytes: int = _set(32_768, "bytes that a request's line and headers may have", ge=4096)
     max_connections: int = _set(2000, "requests at once; more are told to come back", ge=10)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from types import ModuleType
 from typing import Any
 
@@ -303,6 +305,29 @@ def test_a_share_that_is_full_is_told_when_to_come_back(slow_server: Any, desk: 
         if answer.status_code == 200:
             uuid = answer.json()["aiRecord"]["uuid"]
             slow_server.client.post(f"/api/records/{uuid}/cancel", headers=headers)
+
+
+def test_of_calls_that_come_together_those_beyond_the_queue_are_refused_at_once(
+    shared_server: Any, desk: ModuleType
+) -> None:
+    headers = {"API-KEY": shared_server.add_key(share=20)}
+    body = desk.call() | {"async": True}
+    assert shared_server.client.post(PATH, json=body, headers=headers).status_code == 200
+
+    def ask(_: int) -> httpx2.Response:
+        return httpx2.post(shared_server.url + PATH, json=body, headers=headers, timeout=60)
+
+    with ThreadPoolExecutor(40) as callers:
+        with closing(sqlite3.connect(shared_server.folder / "linocut.db")) as database:
+            database.execute("BEGIN IMMEDIATE")  # nobody's request can be decided
+            calls = [callers.submit(ask, number) for number in range(40)]
+            shared_server.wait_until(lambda: sum(call.done() for call in calls) >= 20)
+            refused = [call.result() for call in calls if call.done()]
+        answers = [call.result() for call in calls]
+    assert [answer.status_code for answer in refused] == [429] * 20
+    assert {answer.json()["code"] for answer in refused} == {"queue_full"}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert sum(answer.status_code == 200 for answer in answers) == 20
 
 
 def test_what_no_day_s_quota_would_pay_for_is_refused_for_good(

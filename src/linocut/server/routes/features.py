@@ -22,7 +22,7 @@ from linocut.errors import Conflict, LinocutError, Unavailable, of_stored
 from linocut.jobs.record import Record, State
 from linocut.jobs.terms import Submitted
 from linocut.server import problems
-from linocut.server.admission import Wish, admit
+from linocut.server.admission import Wish, admit, limits
 from linocut.server.answers import answer, base_url, in_line, in_short, service_of
 from linocut.server.auth import Drawer
 from linocut.server.body import JsonObject, read_json
@@ -101,18 +101,19 @@ async def create(
     service = service_of(request)
     allowance = await service.limiter.take(caller)
     request.state.allowance = allowance
-    key = key_in(request.headers.get(HEADER))
-    body, digest = await _body(request, is_keyed=bool(key))
-    call = parse(body, request.query_params)
-    base = base_url(request)
-    wish = Wish(
-        call=call,
-        idempotency_key=key,
-        fingerprint=digest,
-        preview=is_streaming if call.wants_previews is None else call.wants_previews,
-        here=base,
-    )
-    submitted = await admit(service, caller, wish)
+    key, base = key_in(request.headers.get(HEADER)), base_url(request)
+    await request.body()  # who takes long to send it takes no place at the door
+    with service.doorway.passing(caller.id, limits(service, caller)):
+        body, digest = await _body(request, is_keyed=bool(key))
+        call = parse(body, request.query_params)
+        wish = Wish(
+            call=call,
+            idempotency_key=key,
+            fingerprint=digest,
+            preview=is_streaming if call.wants_previews is None else call.wants_previews,
+            here=base,
+        )
+        submitted = await admit(service, caller, wish)
     headers = {**allowance.headers, **({REPLAYED: "true"} if submitted.replayed else {})}
     if is_streaming:
         listener = Listener(base=base, request_id=request.state.request_id)
