@@ -1,18 +1,35 @@
 """What a guided step learns, and how strong the guidance is that it learns."""
 
 import torch
+from torch import Tensor
 
 from linocut_training import guidance
 
 
+def answers(**by_length: float) -> guidance.Velocity:
+    """A network that answers by a caption's length, and tells the guidance it is asked with."""
+
+    def velocity(rows: guidance.Rows, scale_B: Tensor) -> Tensor:
+        value = torch.tensor([by_length[f"of_{len(row)}"] for row in rows]) * scale_B
+        return value[:, None, None, None]
+
+    return velocity
+
+
 def test_the_change_leads_away_from_no_words_and_from_a_weaker_network() -> None:
-    given, empty = [[1, 2]], [[1]]
-    teacher = {2: torch.tensor([8.0]), 1: torch.tensor([2.0])}
-    weaker = {2: torch.tensor([4.0]), 1: torch.tensor([99.0])}
-    change = guidance.change(
-        lambda rows: teacher[len(rows[0])], lambda rows: weaker[len(rows[0])], given, empty
-    )
-    assert change.item() == 8 - (2 + 4) / 2
+    teacher, weaker = answers(of_2=8.0, of_1=2.0), answers(of_2=4.0, of_1=99.0)
+    scale_B = torch.tensor([1.0, 2.0, 4.0])
+    change = guidance.change(teacher, weaker, [[1, 2]] * 3, [[1]] * 3, scale_B)
+    assert change.flatten().tolist() == [0, 8 - (2 + 4) / 2, 3 * (8 - (2 + 4) / 2)]
+
+
+def test_once_style_counts_the_change_leads_away_from_another_style_as_well() -> None:
+    guided, scale_B = answers(of_2=8.0, of_1=2.0), torch.tensor([1.0, 3.0, 3.0])
+    rows, others = [[1, 2]] * 3, [[1], [1], [1, 2]]
+    learned = [0, 8.0 * 3 - 8.0, 8.0 * 3 - 8.0]
+    left = guidance.STYLE_SHARE * 2 * 3 * (8.0 - 2.0)
+    change = guidance.styled_change(guided, rows, others, scale_B)
+    assert change.flatten().tolist() == [0, learned[1] + left, learned[2]]
 
 
 def test_guidance_is_mostly_usual_and_sometimes_anything() -> None:

@@ -17,9 +17,9 @@ from linocut_training import (
     evaluate,
     fetch,
     parallel,
+    plans,
     rasterise,
     text_encoder,
-    transformer,
     views,
 )
 
@@ -99,9 +99,10 @@ def test_an_unfinished_training_is_not_exported_unasked(run, ran, capsys) -> Non
 @pytest.mark.parametrize(
     ("device", "more", "processes", "plan"),
     [
-        ("cpu", (), 3, transformer.Plan()),
-        ("cpu", ("--from", "earlier"), 3, transformer.GOING_ON),
-        ("cuda", (), 1, transformer.ON_GPU),
+        ("cpu", (), 3, plans.WHOLE),
+        ("cpu", ("--from", "earlier"), 3, plans.GOING_ON),
+        ("cpu", ("--from", "earlier", "--plan", "restyling"), 3, plans.RESTYLING),
+        ("cuda", (), 1, plans.ON_GPU),
     ],
 )
 def test_how_long_it_trains_depends_on_where_and_from_what(
@@ -183,9 +184,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for module, plan in (
         (autoencoder, {"steps": 2, "batch": 2}),
         (text_encoder, {"steps": 2, "batch": 2}),
-        (transformer, {"steps": 1, "guided_steps": 1, "batch": 2}),
     ):
         monkeypatch.setattr(module, "Plan", partial(module.Plan, **plan))
+    short = plans.Plan(steps=1, guided_steps=1, styled_steps=1, batch=2)
+    monkeypatch.setitem(plans.PLANS, "whole", short)
     return asked
 
 

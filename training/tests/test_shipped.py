@@ -8,7 +8,8 @@ import torch
 from linocut_training import autoencoder, export, shipped, transformer
 from linocut_training.network import Network
 from linocut_training.optim import Average
-from linocut_training.transformer import Plan, train
+from linocut_training.plans import Plan
+from linocut_training.transformer import train
 
 
 @pytest.fixture
@@ -62,7 +63,9 @@ def test_what_stands_in_the_folder_stays(checkpoint, training_folder) -> None:
 def test_the_transformer_trains_on_from_there(checkpoint, training_folder, alone) -> None:
     shipped.go_on_from(checkpoint, training_folder)
     begun = transformer.averaged(training_folder)
-    train(0, 1, training_folder, Plan(steps=1, guided_steps=1, batch=2, save_every=1))
+    train(
+        0, 1, training_folder, Plan(steps=1, guided_steps=1, styled_steps=0, batch=2, save_every=1)
+    )
     trained = transformer.averaged(training_folder)
     state = torch.load(training_folder / "transformer.pt", weights_only=True)
     assert state["step"] == 2

@@ -1,5 +1,6 @@
-"""Batches and steps can be repeated, stopped and gone on with; guidance is learnt at last."""
+"""Steps can be repeated, stopped and gone on with; guidance is learnt, and then style."""
 
+from dataclasses import replace
 from itertools import chain, pairwise, repeat
 from pathlib import Path
 
@@ -8,106 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from linocut_training import captions, transformer, views
-from linocut_training.concepts import CONCEPTS, STYLES
+from linocut_training import transformer
+from linocut_training.batches import Batch, Source
 from linocut_training.network import Network
-from linocut_training.transformer import (
-    Plan,
-    Source,
-    Stretch,
-    averaged,
-    noise_levels,
-    rate_share,
-    train,
-)
+from linocut_training.plans import Plan
+from linocut_training.transformer import Stretch, averaged, noise_levels, rate_share, train
 
-TINY = Plan(steps=2, guided_steps=2, batch=3, short_text=4, save_every=1)
+TINY = Plan(steps=2, guided_steps=2, styled_steps=2, batch=3, short_text=4, save_every=1)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     """A generator of its own."""
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture
-def source(training_folder) -> Source:
-    """Batches from latents that tell which view they are."""
-    return Source(training_folder, Plan())
-
-
-def numbers(latents_BCHW: Tensor) -> list[int]:
-    """Which views these latents are of, by their first channel."""
-    assert (latents_BCHW[:, 0] == latents_BCHW[:, :1, :1, 0]).all()
-    return [int(number) for number in latents_BCHW[:, 0, 0, 0]]
-
-
-def test_a_batch_is_decided_by_its_step_and_rank(source, training_folder) -> None:
-    again = Source(training_folder, Plan())
-    kinds = set()
-    for step in range(12):
-        first, same, other = source.batch(step, 0), again.batch(step, 0), again.batch(step, 1)
-        assert first.captions == same.captions
-        assert torch.equal(first.clean_BCHW, same.clean_BCHW)
-        assert first.captions != other.captions
-        assert first.clean_BCHW.shape == other.clean_BCHW.shape  # so that both take equally long
-        assert (first.reference_BCHW is None) == (other.reference_BCHW is None)
-        kinds.add(tuple(first.clean_BCHW.shape))
-    assert len(kinds) > 1
-
-
-def test_edits_and_other_grids_come_as_often_as_planned(source, monkeypatch) -> None:
-    plan, steps = Plan(), 2000
-    drawn: list[object] = []
-    monkeypatch.setattr(source, "_edits", lambda rng: drawn.append("edit"))
-    monkeypatch.setattr(source, "_captioned", lambda grid, rng: drawn.append(grid))
-    for step in range(steps):
-        source.batch(step, 0)
-    assert plan.edit_share >= 0.15
-    assert abs(drawn.count("edit") / steps - plan.edit_share) < 0.02
-    elsewhere = [grid for grid in drawn if grid not in ("edit", 0)]
-    assert abs(len(elsewhere) / steps - plan.other_share) < 0.02
-    assert set(elsewhere) == set(range(1, len(views.grids())))
-    assert drawn.count(0) > steps / 2
-
-
-def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) -> None:
-    monkeypatch.setattr(captions, "caption", lambda *asked: asked[:3])
-    empty = 0
-    for step in range(15):
-        grid = step % 3
-        batch = source._captioned(grid, transformer.random.Random(step))
-        assert batch.reference_BCHW is None
-        assert batch.clean_BCHW.shape == (Plan().batch, 8, *views.grids()[grid])
-        for number, asked in zip(numbers(batch.clean_BCHW), batch.captions, strict=True):
-            view = source.views[grid][number]
-            assert view.placement < transformer.ASKED_PLACEMENTS
-            style, colour = views.STYLE_NAMES[view.style], views.COLOUR_NAMES[view.colour]
-            assert asked in ("", (CONCEPTS[view.concept], style, colour))
-            empty += asked == ""
-    assert 0.07 < empty / (15 * Plan().batch) < 0.13
-
-
-def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(source, monkeypatch) -> None:
-    monkeypatch.setattr(captions, "instruction", lambda *asked: asked[:4])
-    kinds = []
-    for step in range(10):
-        batch = source._edits(transformer.random.Random(step))
-        pairs = zip(numbers(batch.clean_BCHW), numbers(batch.reference_BCHW), strict=True)
-        for (wanted, given), asked in zip(pairs, batch.captions, strict=True):
-            target, reference = source.views[0][wanted], source.views[0][given]
-            same_style = target.style == reference.style
-            assert same_style != (target.colour == reference.colour)
-            assert (target.concept, target.placement) == (reference.concept, reference.placement)
-            if not asked:
-                continue
-            kinds.append(asked[0])
-            assert asked[0] == ("background" if same_style else "style")
-            assert asked[1:] == (
-                CONCEPTS[target.concept],
-                list(STYLES)[target.style],
-                views.COLOUR_NAMES[target.colour],
-            )
-    assert 0.5 < kinds.count("background") / len(kinds) < 0.7
 
 
 def test_noise_levels_lean_towards_noise() -> None:
@@ -116,19 +29,31 @@ def test_noise_levels_lean_towards_noise() -> None:
     assert levels.max() < 1
     assert levels.median() == pytest.approx(1 / (1 + np.exp(-0.8)), abs=0.01)
     assert (levels < 0.2).float().mean() > 0.01
+    assert noise_levels(20_000, seeded(), 0.0).median() == pytest.approx(0.5, abs=0.01)
     assert torch.equal(levels, noise_levels(20_000, seeded()))
 
 
 def test_the_second_stage_goes_on_at_the_rate_where_the_first_ended() -> None:
     plan = Plan()
-    shares = [rate_share(step, plan) for step in range(plan.steps + plan.guided_steps + 1)]
+    shares = [rate_share(step, plan) for step in range(plan.guided_end)]
     assert shares[0] == 0
     assert shares[plan.steps // 2] == 1
     assert shares[plan.steps - 1] == shares[plan.steps] == transformer.STAGE_TWO_SHARE < 1
-    assert shares[-1] == 0
-    assert min(shares[1:-1]) > 0
+    assert 0 < shares[-1] < 0.01
+    assert min(shares[1:]) > 0
     assert max(abs(after - now) for now, after in pairwise(shares[plan.steps // 50 :])) < 0.01
     assert all(after <= now for now, after in pairwise(shares[plan.steps // 50 :]))
+
+
+def test_the_third_stage_begins_gently_and_ends_with_nothing() -> None:
+    plan = Plan(steps=0, guided_steps=0)
+    shares = [rate_share(step, plan) for step in range(plan.end + 1)]
+    top = shares.index(max(shares))
+    assert shares[0] == shares[-1] == 0
+    assert top == transformer.WARM_UP
+    assert shares[top] == pytest.approx(transformer.STAGE_THREE_SHARE, rel=0.1)
+    assert all(after > now for now, after in pairwise(shares[: top + 1]))
+    assert all(after < now for now, after in pairwise(shares[top:]))
 
 
 def test_a_training_that_was_stopped_goes_on_as_it_would_have(
@@ -139,26 +64,26 @@ def test_a_training_that_was_stopped_goes_on_as_it_would_have(
     straight = torch.load(work / "transformer.pt", weights_only=True)
     (work / "transformer.pt").unlink()
 
-    def broken(source: Source, step: int, rank: int) -> transformer.Batch:
+    def broken(source: Source, step: int, rank: int) -> Batch:
         if step == stop:
             raise KeyboardInterrupt
         return batch(source, step, rank)
 
     monkeypatch.setattr(Source, "batch", broken)
-    for stop in (1, 2, 3):  # noqa: B007 (`broken` reads it) - in the first stage, between the two, in the second
+    for stop in range(1, TINY.end):  # noqa: B007 (`broken` reads it) - in each stage, and between
         with pytest.raises(KeyboardInterrupt):
             train(0, 1, work, TINY)
     stop = -1
     train(0, 1, work, TINY)
     resumed = torch.load(work / "transformer.pt", weights_only=True)
-    assert resumed["step"] == 4
+    assert resumed["step"] == TINY.end
     assert_same(resumed, straight)
 
 
 def test_a_stretch_ends_when_its_time_is_up_and_the_next_goes_on(
     training_folder, alone, monkeypatch
 ) -> None:
-    work, plan = training_folder, Plan(steps=4, guided_steps=0, batch=3, save_every=100)
+    work, plan = training_folder, Plan(steps=4, guided_steps=0, styled_steps=0, batch=3)
     train(0, 1, work, plan)
     straight = torch.load(work / "transformer.pt", weights_only=True)
     (work / "transformer.pt").unlink()
@@ -211,7 +136,8 @@ def test_teacher_and_weaker_are_averages_of_the_first_stage_and_learn_no_more(
     training_folder, alone
 ) -> None:
     def after(steps: int, guided_steps: int) -> dict[str, object]:
-        plan = Plan(steps=steps, guided_steps=guided_steps, weaker_after=0.5, batch=3, save_every=1)
+        plan = Plan(steps=steps, guided_steps=guided_steps, styled_steps=0, weaker_after=0.5,
+                    batch=3, save_every=1)  # fmt: skip
         train(0, 1, training_folder, plan)
         return torch.load(training_folder / "transformer.pt", weights_only=True)
 
@@ -232,10 +158,10 @@ def test_the_second_stage_learns_what_guidance_changes(training_folder, alone, m
     asked = []
     change = transformer.guidance.change
 
-    def noted(teacher, weaker, rows, empty) -> Tensor:
+    def noted(teacher, weaker, rows, empty, scale_B) -> Tensor:
         asked.append((rows, empty))
-        assert not teacher(rows).requires_grad
-        return change(teacher, weaker, rows, empty)
+        assert not teacher(rows, scale_B).requires_grad
+        return change(teacher, weaker, rows, empty, scale_B)
 
     monkeypatch.setattr(transformer.guidance, "change", noted)
     train(0, 1, training_folder, TINY)
@@ -244,6 +170,40 @@ def test_the_second_stage_learns_what_guidance_changes(training_folder, alone, m
         assert len(rows) == len(empty) == TINY.batch
         assert all(row == empty[0] for row in empty)
         assert rows != empty
+
+
+def test_the_third_stage_leaves_other_styles_from_where_the_second_ended(
+    training_folder, alone, monkeypatch
+) -> None:
+    asked: list[tuple[list[list[int]], list[list[int]]]] = []
+    styled_change = transformer.guidance.styled_change
+
+    def noted(guided, rows, others, scale_B) -> Tensor:
+        asked.append((rows, others))
+        assert not guided(rows, scale_B).requires_grad
+        return styled_change(guided, rows, others, scale_B)
+
+    monkeypatch.setattr(transformer.guidance, "styled_change", noted)
+    train(0, 1, training_folder, replace(TINY, styled_steps=0))
+    ended = torch.load(training_folder / "transformer.pt", weights_only=True)
+    assert ended["guided"] is None
+    assert not asked
+    train(0, 1, training_folder, TINY)
+    state = torch.load(training_folder / "transformer.pt", weights_only=True)
+    assert_same(list(state["guided"].values()), ended["average"])
+    assert not torch.equal(state["average"][-1], ended["average"][-1])
+    assert len(asked) == TINY.styled_steps
+    assert any(rows != others for rows, others in asked)
+
+
+def test_what_guidance_is_distilled_into_needs_the_third_stage_alone(
+    training_folder, alone
+) -> None:
+    train(0, 1, training_folder, Plan(steps=0, guided_steps=0, styled_steps=1, batch=3))
+    state = torch.load(training_folder / "transformer.pt", weights_only=True)
+    assert state["step"] == 1
+    assert state["teacher"] is state["weaker"] is None
+    assert state["guided"] is not None
 
 
 def test_an_average_that_was_taken_is_apart(training_folder) -> None:
@@ -272,12 +232,12 @@ def test_products_in_bf16_learn_nearly_the_same_and_keep_fp32(training_folder, a
 
 @pytest.mark.filterwarnings("ignore")  # the compiler warns of its own modules
 def test_a_compiled_training_learns_the_same(training_folder, alone) -> None:
-    found, plan = [], Plan(steps=1, guided_steps=1, batch=3, short_text=4)
+    found, plan = [], replace(TINY, steps=1, guided_steps=1, styled_steps=1)
     for compiled in (False, True):
         train(0, 1, training_folder, plan, Stretch(compiled=compiled))
         found.append(torch.load(training_folder / "transformer.pt", weights_only=True))
         (training_folder / "transformer.pt").unlink()
     eager, compiled = found
-    assert list(compiled["teacher"]) == list(eager["teacher"])
+    assert list(compiled["guided"]) == list(eager["guided"])
     for one, other in zip(compiled["average"], eager["average"], strict=True):
         assert (one - other).abs().max() < 1e-4

@@ -33,6 +33,7 @@ from linocut_training import (
     views,
 )
 from linocut_training.concepts import STYLES
+from linocut_training.plans import ON_GPU, PLANS, Plan
 
 PROCESSES = 2
 
@@ -42,7 +43,7 @@ class Folders:
     """Where things go: data and states, the checkpoint, and its model card with the NOTICE.
 
     stretch: where the transformer's training runs, and how long. processes: how many train.
-    goes_on: from the networks of an earlier checkpoint.
+    plan: how long, on a CPU.
     """
 
     work: Path
@@ -50,7 +51,7 @@ class Folders:
     card: Path
     stretch: transformer.Stretch
     processes: int
-    goes_on: bool
+    plan: Plan
 
 
 def main() -> None:
@@ -62,6 +63,11 @@ def main() -> None:
     parser.add_argument(
         "--from", type=Path, dest="start", metavar="DIR",
         help="go on from a finished checkpoint: its networks, and new optimisers",
+    )  # fmt: skip
+    parser.add_argument(
+        "--plan", choices=PLANS,
+        help="how long on a CPU: whole, from nothing; going-on, the default with --from; "
+        "restyling, only the last stage, from a checkpoint that guidance is distilled into",
     )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="where the transformer learns: cpu or cuda")
     parser.add_argument(
@@ -83,9 +89,8 @@ def main() -> None:
         bf16=not is_cpu or torch.cpu.get_capabilities().get("avx512_bf16", False),
         compiled=is_cpu and _can_compile(),
     )
-    folders = Folders(
-        chosen.work, chosen.out, chosen.card, stretch, chosen.processes, goes_on=bool(chosen.start)
-    )
+    plan = PLANS[chosen.plan or ("going-on" if chosen.start else "whole")]
+    folders = Folders(chosen.work, chosen.out, chosen.card, stretch, chosen.processes, plan)
     folders.work.mkdir(parents=True, exist_ok=True)
     if chosen.start:
         shipped.go_on_from(chosen.start, folders.work)
@@ -148,8 +153,7 @@ def train_transformer(folders: Folders) -> None:
     stretch, is_cpu = folders.stretch, folders.stretch.device == "cpu"
     how = ("in bf16" if stretch.bf16 else "in fp32", "compiled" if stretch.compiled else "eager")
     print(f"  on {stretch.device}, {', '.join(how)}", flush=True)
-    usual = transformer.GOING_ON if folders.goes_on else transformer.Plan()
-    processes, plan = (folders.processes, usual) if is_cpu else (1, transformer.ON_GPU)
+    processes, plan = (folders.processes, folders.plan) if is_cpu else (1, ON_GPU)
     parallel.launch(transformer.train, folders.work, plan, stretch, processes=processes)
 
 

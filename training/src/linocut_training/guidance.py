@@ -1,9 +1,11 @@
-"""Guidance, distilled: what one forward pass has to learn so that it does the work of three.
+"""Guidance, distilled: what one forward pass has to learn so that it does the work of several.
 
 With a guidance of w, the velocity of the caption is moved (w - 1) times by what distinguishes it
 from two poorer answers: the same network's without the caption (classifier-free guidance, arXiv
 2207.12598), which brings out what was asked for, and the same caption's by the network as it was
-earlier in its training (autoguidance, arXiv 2406.02507), which sharpens what both know.
+earlier in its training (autoguidance, arXiv 2406.02507), which sharpens what both know. A network
+that has learned this is then taught to move away from the same thing in another style as well: no
+words have no style, and so do not tell one from the other.
 
 B batch
 """
@@ -11,17 +13,30 @@ B batch
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import torch
 from torch import Tensor
 
 Rows = list[list[int]]  # the token ids of each caption
-Velocity = Callable[[Rows], Tensor]
+Velocity = Callable[[Rows, Tensor], Tensor]  # of captions, with a guidance each: [B]
+
+STYLE_SHARE: Final = 0.5  # of (w - 1), by which another style is left
 
 
-def change(teacher: Velocity, weaker: Velocity, rows: Rows, empty: Rows) -> Tensor:
-    """What the teacher's answer has over the mean of the two poorer ones; shaped like them."""
-    return teacher(rows) - (teacher(empty) + weaker(rows)) / 2
+def change(teacher: Velocity, weaker: Velocity, rows: Rows, empty: Rows, scale_B: Tensor) -> Tensor:
+    """What guidance adds to the velocity: the teacher's, over the mean of the two poorer ones."""
+    plain_B = torch.ones_like(scale_B)
+    poorer = (teacher(empty, plain_B) + weaker(rows, plain_B)) / 2
+    return _above_one(scale_B) * (teacher(rows, plain_B) - poorer)
+
+
+def styled_change(guided: Velocity, rows: Rows, others: Rows, scale_B: Tensor) -> Tensor:
+    """What guidance adds once style counts: what a guided network adds already, and more of that
+    which `others`, the same captions in another style, do not have."""
+    asked = guided(rows, scale_B)
+    learned = asked - guided(rows, torch.ones_like(scale_B))
+    return learned + STYLE_SHARE * _above_one(scale_B) * (asked - guided(others, scale_B))
 
 
 def scales(count: int, generator: torch.Generator) -> Tensor:
@@ -29,3 +44,7 @@ def scales(count: int, generator: torch.Generator) -> Tensor:
     usual = 1 + 5 * torch.rand(count, generator=generator)
     whole = 10 * torch.rand(count, generator=generator)
     return torch.where(torch.rand(count, generator=generator) < 0.2, whole, usual)
+
+
+def _above_one(scale_B: Tensor) -> Tensor:
+    return (scale_B - 1)[:, None, None, None]

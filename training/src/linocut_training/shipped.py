@@ -17,6 +17,7 @@ from linocut.weights.load import load_autoencoder, load_text_encoder, load_trans
 from linocut_training import autoencoder, transformer
 from linocut_training.optim import Average
 from linocut_training.parallel import save_state
+from linocut_training.plans import WHOLE
 
 
 def go_on_from(folder: Path, work: Path) -> None:
@@ -40,7 +41,7 @@ def go_on_from(folder: Path, work: Path) -> None:
         encoder = load_text_encoder(checkpoint, device="cpu", dtype=torch.float32)
         save_state(work / "text_encoder.pt", encoder.state_dict())
     if not (work / "transformer.pt").exists():
-        training = transformer.begin(work, transformer.Plan(), transformer.Stretch())
+        training = transformer.begin(work, WHOLE, transformer.Stretch())
         _copy(
             load_transformer(checkpoint, device="cpu", dtype=torch.float32),
             training.network.transformer,

@@ -1,0 +1,120 @@
+"""What a step of the transformer's training learns from: latents, their words, and references."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linocut_training import captions, views
+from linocut_training.concepts import CONCEPTS
+from linocut_training.plans import Plan
+
+EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
+# Of a concept's placements on the square grid: words do not say where a thing stands, and a network
+# that has to average over many places draws soft edges. References show where: edits have them all.
+ASKED_PLACEMENTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Clean latents, their captions, and references that stand on the same grid.
+
+    others: the captions as they would ask for another style, where they ask for one.
+    """
+
+    clean_BCHW: Tensor
+    captions: list[str]
+    others: list[str]
+    reference_BCHW: Tensor | None
+
+    def to(self, device: str) -> Batch:
+        """The same on a device."""
+        reference = None if self.reference_BCHW is None else self.reference_BCHW.to(device)
+        return replace(self, clean_BCHW=self.clean_BCHW.to(device), reference_BCHW=reference)
+
+
+class Source:
+    """Batches of views, by step and rank alone: the same step always gives the same batch."""
+
+    def __init__(self, work: Path, plan: Plan) -> None:
+        self.plan = plan
+        self.grids = views.grids()
+        self.latents = [np.load(views.latents_file(work, g), mmap_mode="r") for g in self.grids]
+        self.views = [list(views.views_on(grid)) for grid in self.grids]
+        self.square = {view: index for index, view in enumerate(self.views[0])}
+        self.asked = [
+            [index for index, view in enumerate(of) if view.placement < ASKED_PLACEMENTS]
+            for of in self.views
+        ]
+
+    def batch(self, step: int, rank: int) -> Batch:
+        """One process's batch of a step; all processes draw the same kind."""
+        kind = random.Random(f"{self.plan.seed}/{step}")
+        mine = random.Random(f"{self.plan.seed}/{step}/{rank}")
+        share = kind.random()
+        if share < self.plan.edit_share:
+            return self._edits(mine)
+        grid = 0
+        if share < self.plan.edit_share + self.plan.other_share:
+            grid = kind.randrange(1, len(self.grids))
+        return self._captioned(grid, mine)
+
+    def _captioned(self, grid: int, rng: random.Random) -> Batch:
+        chosen = rng.choices(self.asked[grid], k=self.plan.batch)
+        asked = []
+        for index in chosen:
+            view = self.views[grid][index]
+            say = partial(captions.caption, CONCEPTS[view.concept])
+            asked.append(_in_two_styles(say, view, _another_style(view.style, rng), rng))
+        words, others = _some_empty(asked, rng)
+        return Batch(self._take(grid, chosen), words, others, None)
+
+    def _edits(self, rng: random.Random) -> Batch:
+        targets, references, asked = [], [], []
+        for _ in range(self.plan.batch):
+            wanted = rng.choice(self.views[0])
+            kind: captions.EditKind
+            if rng.random() < 0.6:
+                kind = "background"
+                colours = [c for c in views.colours(wanted.concept, wanted.placement)
+                           if c != wanted.colour]  # fmt: skip
+                given = replace(wanted, colour=rng.choice(colours))
+            else:
+                kind = "style"
+                given = replace(wanted, style=_another_style(wanted.style, rng))
+            targets.append(self.square[wanted])
+            references.append(self.square[given])
+            say = partial(captions.instruction, kind, CONCEPTS[wanted.concept])
+            asked.append(_in_two_styles(say, wanted, given.style, rng))
+        words, others = _some_empty(asked, rng)
+        return Batch(self._take(0, targets), words, others, self._take(0, references))
+
+    def _take(self, grid: int, indices: list[int]) -> Tensor:
+        return torch.from_numpy(self.latents[grid][indices].astype(np.float32))
+
+
+def _another_style(style: int, rng: random.Random) -> int:
+    return rng.choice([other for other in range(len(views.STYLE_NAMES)) if other != style])
+
+
+def _in_two_styles(
+    say: Callable[[str, str, random.Random], str], view: views.View, other: int, rng: random.Random
+) -> tuple[str, str]:
+    """The words for a view, and the same for it in another style, as far as they speak of style."""
+    seed, colour = rng.random(), views.COLOUR_NAMES[view.colour]
+    asked, instead = (
+        say(views.STYLE_NAMES[style], colour, random.Random(seed)) for style in (view.style, other)
+    )
+    return asked, instead
+
+
+def _some_empty(asked: list[tuple[str, str]], rng: random.Random) -> tuple[list[str], list[str]]:
+    kept = [("", "") if rng.random() < EMPTY_SHARE else each for each in asked]
+    return [words for words, _ in kept], [other for _, other in kept]

@@ -1,0 +1,110 @@
+"""A batch is decided by its step alone, and its words fit its pictures."""
+
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from linocut_training import batches, captions, views
+from linocut_training.batches import Source
+from linocut_training.concepts import CONCEPTS
+from linocut_training.plans import Plan
+
+
+@pytest.fixture
+def source(training_folder) -> Source:
+    """Batches from latents that tell which view they are."""
+    return Source(training_folder, Plan())
+
+
+def numbers(latents_BCHW: Tensor) -> list[int]:
+    """Which views these latents are of, by their first channel."""
+    assert (latents_BCHW[:, 0] == latents_BCHW[:, :1, :1, 0]).all()
+    return [int(number) for number in latents_BCHW[:, 0, 0, 0]]
+
+
+def test_a_batch_is_decided_by_its_step_and_rank(source, training_folder) -> None:
+    again = Source(training_folder, Plan())
+    kinds = set()
+    for step in range(12):
+        first, same, other = source.batch(step, 0), again.batch(step, 0), again.batch(step, 1)
+        assert first.captions == same.captions
+        assert torch.equal(first.clean_BCHW, same.clean_BCHW)
+        assert first.captions != other.captions
+        assert first.clean_BCHW.shape == other.clean_BCHW.shape  # so that both take equally long
+        assert (first.reference_BCHW is None) == (other.reference_BCHW is None)
+        kinds.add(tuple(first.clean_BCHW.shape))
+    assert len(kinds) > 1
+
+
+def test_edits_and_other_grids_come_as_often_as_planned(source, monkeypatch) -> None:
+    plan, steps = Plan(), 2000
+    drawn: list[object] = []
+    monkeypatch.setattr(source, "_edits", lambda rng: drawn.append("edit"))
+    monkeypatch.setattr(source, "_captioned", lambda grid, rng: drawn.append(grid))
+    for step in range(steps):
+        source.batch(step, 0)
+    assert plan.edit_share >= 0.15
+    assert abs(drawn.count("edit") / steps - plan.edit_share) < 0.02
+    elsewhere = [grid for grid in drawn if grid not in ("edit", 0)]
+    assert abs(len(elsewhere) / steps - plan.other_share) < 0.02
+    assert set(elsewhere) == set(range(1, len(views.grids())))
+    assert drawn.count(0) > steps / 2
+
+
+def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) -> None:
+    monkeypatch.setattr(captions, "caption", lambda *asked: asked[:3])
+    empty = 0
+    for step in range(15):
+        grid = step % 3
+        batch = source._captioned(grid, random.Random(step))
+        assert batch.reference_BCHW is None
+        assert batch.clean_BCHW.shape == (Plan().batch, 8, *views.grids()[grid])
+        asked_for = zip(batch.captions, batch.others, strict=True)
+        for number, (asked, instead) in zip(numbers(batch.clean_BCHW), asked_for, strict=True):
+            view = source.views[grid][number]
+            assert view.placement < batches.ASKED_PLACEMENTS
+            style, colour = views.STYLE_NAMES[view.style], views.COLOUR_NAMES[view.colour]
+            assert asked in ("", (CONCEPTS[view.concept], style, colour))
+            empty += asked == ""
+            if not asked:
+                assert instead == ""
+                continue
+            concept, other, same = instead
+            assert (concept, same) == (CONCEPTS[view.concept], colour)
+            assert other in set(views.STYLE_NAMES) - {style}
+    assert 0.07 < empty / (15 * Plan().batch) < 0.13
+
+
+def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(source, monkeypatch) -> None:
+    monkeypatch.setattr(captions, "instruction", lambda *asked: asked[:4])
+    kinds = []
+    for step in range(10):
+        batch = source._edits(random.Random(step))
+        pairs = zip(numbers(batch.clean_BCHW), numbers(batch.reference_BCHW), strict=True)
+        words = zip(batch.captions, batch.others, strict=True)
+        for (wanted, given), (asked, instead) in zip(pairs, words, strict=True):
+            target, reference = source.views[0][wanted], source.views[0][given]
+            same_style = target.style == reference.style
+            assert same_style != (target.colour == reference.colour)
+            assert (target.concept, target.placement) == (reference.concept, reference.placement)
+            if not asked:
+                continue
+            kinds.append(asked[0])
+            assert asked[0] == ("background" if same_style else "style")
+            concept, colour = CONCEPTS[target.concept], views.COLOUR_NAMES[target.colour]
+            assert asked[1:] == (concept, views.STYLE_NAMES[target.style], colour)
+            assert instead[1:] == (concept, views.STYLE_NAMES[reference.style], colour)
+    assert 0.5 < kinds.count("background") / len(kinds) < 0.7
+
+
+def test_what_does_not_speak_of_style_is_the_same_in_another(source) -> None:
+    pairs = []
+    for step in range(20):
+        batch = source._edits(random.Random(step))
+        pairs += zip(batch.captions, batch.others, strict=True)
+    about_colour = [pair for pair in pairs if "background" in pair[0].lower()]
+    assert len(about_colour) > 100
+    assert all(asked == instead for asked, instead in about_colour)
+    assert 0.3 < sum(asked != instead for asked, instead in pairs) / len(pairs) < 0.45
