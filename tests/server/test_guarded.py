@@ -227,6 +227,44 @@ def test_an_early_answer_and_a_body_that_ends_leave_the_connection_usable() -> N
     assert said.count(b"HTTP/1.1 200") == 2
 
 
+def test_the_application_begins_when_a_small_body_is_whole() -> None:
+    head = b"POST /early HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+
+    async def run() -> None:
+        async with server() as address, asyncio.timeout(20):
+            for sized, pieces in (
+                (b"content-length: 6\r\n\r\n", (b"abc", b"def")),
+                (b"transfer-encoding: chunked\r\n\r\n", (b"3\r\nabc\r\n", b"0\r\n\r\n")),
+            ):
+                reader, writer = await asyncio.open_connection(*address)
+                answer = asyncio.create_task(reader.read())
+                for piece in (head + sized, *pieces):
+                    assert not answer.done()
+                    writer.write(piece)
+                    await asyncio.sleep(0.1)
+                assert b"HTTP/1.1 200" in await answer
+                writer.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"content-length: 20000\r\n\r\n", b""),
+        (b"transfer-encoding: chunked\r\n\r\n", b"5000\r\n" + b"x" * 0x5000 + b"\r\n"),
+    ],
+)
+def test_the_application_begins_while_a_large_body_comes(head: bytes, body: bytes) -> None:
+    early = b"POST /early HTTP/1.1\r\nhost: x\r\n" + head + body
+    assert talk(early, most=15) == b"HTTP/1.1 200 OK"
+
+
+def test_a_client_that_waits_to_be_asked_for_its_body_is_asked() -> None:
+    head = b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n"
+    assert talk(head, most=21) == b"HTTP/1.1 100 Continue"
+
+
 @pytest.mark.parametrize(
     "hosts",
     ["", "host: x\r\nhost: x\r\n", "host: x y\r\n", "host: [::1\r\n", "host: http://x\r\n"],

@@ -23,6 +23,7 @@ Work = Callable[[AsyncConnection], Awaitable[T]]
 
 READERS: Final = 4
 LINE_SECONDS: Final = 30.0
+CACHE_KB: Final = 512  # of each connection; the system keeps the file's pages anyway
 
 
 class Threaded:
@@ -109,6 +110,7 @@ def _engine(url: URL, busy_timeout: float, most: int, *, writing: bool) -> Engin
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA cache_size=-{CACHE_KB}")
         cursor.execute(f"PRAGMA busy_timeout={round(busy_timeout * 1000)}")
         if not writing:
             cursor.execute("PRAGMA query_only=ON")

@@ -20,7 +20,12 @@ from typing import Any, Final
 
 import structlog
 from starlette.datastructures import Headers
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from linocut.errors import InvalidBody, InvalidRequest, LinocutError, PayloadTooLarge
 from linocut.server.edge import REQUEST_ID, SAFE, name_of
@@ -34,6 +39,7 @@ BYTES_A_SECOND: Final = 16_384  # a body that comes more slowly than this has no
 TAKEN_A_SECOND: Final = 4_096  # an answer that is taken more slowly than this is not waited for
 OUT_OF_SIGHT: Final = 16_384  # bytes of an answer that the system asks for ahead of sending them
 NOTSENT_LOWAT: Final = {"linux": 25, "darwin": 0x201}.get(sys.platform)  # socket may not name it
+LARGE: Final = 16_384  # bytes of a body that is not waited for outside
 RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER that drops what the client has not taken
 _HOST: Final = re.compile(rb"(\[[\w.:~%-]+\]|[\w.~%!$&'()*+,;=-]*)(:\d*)?")
 
@@ -58,7 +64,15 @@ def guarded_protocol(patience: Patience) -> Callable[..., asyncio.Protocol]:
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection. `_head_since` and `_body_since` are None outside of a head or a body."""
+    """One connection. `_head_since` and `_body_since` are None outside of a head or a body.
+
+    `_outside`: a request whose body has not come, and the application it is for.
+    """
+
+    __slots__ = (
+        "_body_bytes", "_body_since", "_close_at", "_head_bytes", "_head_since", "_looked",
+        "_moved", "_next_look", "_objection", "_outside", "_unsent", "patience",
+    )  # fmt: skip
 
     def __init__(self, *arguments: Any, patience: Patience, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -73,6 +87,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._close_at: float | None = None
         self._next_look: asyncio.TimerHandle | None = None
         self._objection: tuple[int, LinocutError] | None = None
+        self._outside: tuple[RequestResponseCycle, ASGI3Application] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock of the first request's head begins to run."""
@@ -86,7 +101,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._next_look = self.loop.call_later(LOOK, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody looks any more."""
+        """Nobody looks any more, and what has not begun does not begin."""
+        self._outside = None
         if self._next_look is not None:
             self._next_look.cancel()
             self._next_look = None
@@ -125,16 +141,41 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_since, self._body_bytes = self.loop.time(), 0
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Some of a body: of a large one the application hears while it comes."""
+        super().on_body(body)
+        if len(self.cycle.body) >= LARGE:
+            self._let_in()
+
     def on_message_complete(self) -> None:
         """A request's last byte."""
         self._body_since = self._close_at = None
         super().on_message_complete()
+        self._let_in()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Not before its body has come: inside, a request that waits for it holds 30 KB more."""
+        is_coming = cycle is self.cycle and cycle.more_body and not cycle.waiting_for_100_continue
+        if is_coming and max(len(cycle.body), _said_size(self.headers)) < LARGE:
+            self._outside = cycle, app
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _let_in(self) -> None:
+        if self._outside is not None:
+            waiting, self._outside = self._outside, None
+            super()._start_asgi_task(*waiting)
 
     def on_response_complete(self) -> None:
         """An answer's last byte; a body that is still coming is heard for a moment, not more."""
         super().on_response_complete()
         if self._body_since is not None:
             self._close_at = self.loop.time() + LINGER
+        elif self._head_since is None and self.cycle is not None and self.cycle.response_complete:
+            # Else every idle connection keeps its last request.
+            self.headers = []
+            self.scope = self.cycle.scope = {}  # type: ignore[typeddict-item]
+            self.cycle.body = bytearray()
 
     def pause_writing(self) -> None:
         """More waits for the client than should."""
@@ -228,6 +269,11 @@ def _fault_of_host(version: str, headers: Sequence[tuple[bytes, bytes]]) -> str:
     if not hosts:
         return "" if version < "1.1" else "the request names no Host"
     return "" if _HOST.fullmatch(hosts[0].strip(b" \t")) else "the request's Host is no host"
+
+
+def _said_size(headers: Sequence[tuple[bytes, bytes]]) -> int:
+    """Bytes that a head says will follow; the parser has seen to it that these are digits."""
+    return next((int(value) for name, value in headers if name == b"content-length"), 0)
 
 
 def _answer(body: dict[str, Any], name: str, headers: Sequence[tuple[bytes, bytes]]) -> bytes:

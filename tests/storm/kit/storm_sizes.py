@@ -19,6 +19,7 @@ class Sizes:
     repeats: int  # P5: of each key at once
     cancels: int  # P6: at random moments
     races: int  # P6: at about the moment of completion
+    usual: int  # P8: pictures drawn before, a multiple of 4
     overload_seconds: float  # P8
     clients: int  # P8
     drains: int  # P9
@@ -34,14 +35,14 @@ class Sizes:
 
 SMALL: Final = Sizes(
     name="small", kills=10, jobs=300, crashes=5, freezes=5, keys=20, repeats=20, cancels=40,
-    races=20, overload_seconds=5, clients=50, drains=3, outages=3, faults=1, fault_seconds=2,
-    streams=100, guesses=500, refusals=200, slow=40,
+    races=20, usual=40, overload_seconds=5, clients=50, drains=3, outages=3, faults=1,
+    fault_seconds=2, streams=100, guesses=500, refusals=200, slow=40,
     churn_seconds=60,
 )  # fmt: skip
 FULL: Final = Sizes(
     name="full", kills=50, jobs=1500, crashes=50, freezes=100, keys=100, repeats=50, cancels=500,
-    races=200, overload_seconds=60, clients=500, drains=20, outages=20, faults=10, fault_seconds=5,
-    streams=1000, guesses=5000, refusals=10_000, slow=200,
+    races=200, usual=500, overload_seconds=60, clients=500, drains=20, outages=20, faults=10,
+    fault_seconds=5, streams=1000, guesses=5000, refusals=10_000, slow=200,
     churn_seconds=600,
 )  # fmt: skip
 COLUMNS: Final = {sizes.name: sizes for sizes in (SMALL, FULL)}
