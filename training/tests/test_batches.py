@@ -8,7 +8,7 @@ from torch import Tensor
 
 from linocut_training import batches, captions, views
 from linocut_training.batches import Source
-from linocut_training.concepts import CONCEPTS
+from linocut_training.concepts import CONCEPTS, RIVALS
 from linocut_training.plans import Plan
 
 
@@ -73,7 +73,7 @@ def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) 
                 continue
             concept, other, same = instead
             assert (concept, same) == (CONCEPTS[view.concept], colour)
-            assert other in set(views.STYLE_NAMES) - {style}
+            assert other == RIVALS.get(style, style)
     assert 0.07 < empty / (15 * Plan().batch) < 0.13
 
 
@@ -95,7 +95,8 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(source, mo
             assert asked[0] == ("background" if same_style else "style")
             concept, colour = CONCEPTS[target.concept], views.COLOUR_NAMES[target.colour]
             assert asked[1:] == (concept, views.STYLE_NAMES[target.style], colour)
-            assert instead[1:] == (concept, views.STYLE_NAMES[reference.style], colour)
+            style = views.STYLE_NAMES[target.style]
+            assert instead[1:] == (concept, RIVALS.get(style, style), colour)
     assert 0.5 < kinds.count("background") / len(kinds) < 0.7
 
 
@@ -107,4 +108,5 @@ def test_what_does_not_speak_of_style_is_the_same_in_another(source) -> None:
     about_colour = [pair for pair in pairs if "background" in pair[0].lower()]
     assert len(about_colour) > 100
     assert all(asked == instead for asked, instead in about_colour)
-    assert 0.3 < sum(asked != instead for asked, instead in pairs) / len(pairs) < 0.45
+    # Style edits, and of these what becomes flat.
+    assert 0.06 < sum(asked != instead for asked, instead in pairs) / len(pairs) < 0.14

@@ -23,13 +23,12 @@ def test_the_change_leads_away_from_no_words_and_from_a_weaker_network() -> None
     assert change.flatten().tolist() == [0, 8 - (2 + 4) / 2, 3 * (8 - (2 + 4) / 2)]
 
 
-def test_once_style_counts_the_change_leads_away_from_another_style_as_well() -> None:
-    guided, scale_B = answers(of_2=8.0, of_1=2.0), torch.tensor([1.0, 3.0, 3.0])
-    rows, others = [[1, 2]] * 3, [[1], [1], [1, 2]]
-    learned = [0, 8.0 * 3 - 8.0, 8.0 * 3 - 8.0]
-    left = guidance.STYLE_SHARE * 2 * 3 * (8.0 - 2.0)
-    change = guidance.styled_change(guided, rows, others, scale_B)
-    assert change.flatten().tolist() == [0, learned[1] + left, learned[2]]
+def test_once_style_counts_the_velocity_leads_away_from_another_style_as_well() -> None:
+    guided, scale_B = answers(of_2=8.0, of_1=2.0), torch.tensor([0.0, 1.0, 3.0, 3.0, 6.0])
+    rows, others = [[1, 2]] * 5, [[1], [1], [1], [1, 2], [1]]
+    left = [0, 0, 0.5 * 2 * 3 * (8.0 - 2.0), 0, 0.5 * 2 * 3 * (8.0 - 2.0)]
+    wanted = [scale * 8.0 + more for scale, more in zip(scale_B.tolist(), left, strict=True)]
+    assert guidance.styled(guided, rows, others, scale_B).flatten().tolist() == wanted
 
 
 def test_guidance_is_mostly_usual_and_sometimes_anything() -> None:

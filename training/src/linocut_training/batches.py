@@ -13,20 +13,21 @@ import torch
 from torch import Tensor
 
 from linocut_training import captions, views
-from linocut_training.concepts import CONCEPTS
+from linocut_training.concepts import CONCEPTS, RIVALS
 from linocut_training.plans import Plan
 
 EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
 # Of a concept's placements on the square grid: words do not say where a thing stands, and a network
 # that has to average over many places draws soft edges. References show where: edits have them all.
 ASKED_PLACEMENTS = 2
+RIVAL = [views.STYLE_NAMES.index(RIVALS.get(style, style)) for style in views.STYLE_NAMES]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Clean latents, their captions, and references that stand on the same grid.
 
-    others: the captions as they would ask for another style, where they ask for one.
+    others: the captions as they would ask for the style that theirs is taken for, if it is.
     """
 
     clean_BCHW: Tensor
@@ -72,7 +73,7 @@ class Source:
         for index in chosen:
             view = self.views[grid][index]
             say = partial(captions.caption, CONCEPTS[view.concept])
-            asked.append(_in_two_styles(say, view, _another_style(view.style, rng), rng))
+            asked.append(_in_two_styles(say, view, RIVAL[view.style], rng))
         words, others = _some_empty(asked, rng)
         return Batch(self._take(grid, chosen), words, others, None)
 
@@ -92,7 +93,7 @@ class Source:
             targets.append(self.square[wanted])
             references.append(self.square[given])
             say = partial(captions.instruction, kind, CONCEPTS[wanted.concept])
-            asked.append(_in_two_styles(say, wanted, given.style, rng))
+            asked.append(_in_two_styles(say, wanted, RIVAL[wanted.style], rng))
         words, others = _some_empty(asked, rng)
         return Batch(self._take(0, targets), words, others, self._take(0, references))
 
@@ -107,7 +108,7 @@ def _another_style(style: int, rng: random.Random) -> int:
 def _in_two_styles(
     say: Callable[[str, str, random.Random], str], view: views.View, other: int, rng: random.Random
 ) -> tuple[str, str]:
-    """The words for a view, and the same for it in another style, as far as they speak of style."""
+    """The words for a view, and the same in that style, as far as they speak of style."""
     seed, colour = rng.random(), views.COLOUR_NAMES[view.colour]
     asked, instead = (
         say(views.STYLE_NAMES[style], colour, random.Random(seed)) for style in (view.style, other)

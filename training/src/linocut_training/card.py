@@ -92,9 +92,10 @@ Formats, names, schedule, guidance embedding, references and sampling are the sa
 On two CPU cores, from `training/` in linocut's repository (`make train-mini`), seeds and package
 versions fixed: $cost. Guidance is distilled in: one pass a step serves, for any value from 0 to 10.
 
-These weights are the second edition. The first took 3,050 steps of 80 pictures in fp32, its
-cartoons without ink; from its weights the transformer went through both stages anew: 1,250 steps
-of 100 pictures, and 350 with guidance, its products in bf16. How many was settled on the way.
+These weights are the third edition. The first took 3,050 steps of 80 pictures in fp32, its
+cartoons without ink. From its weights the second went through two stages anew: 1,250 steps of 100
+pictures, and 350 with guidance, its products in bf16. The third learned from what the second draws
+to tell flat from 3D: 250 steps of 32, in fp32. How many was settled on the way.
 
 ## Data and licences
 

@@ -4,8 +4,8 @@ With a guidance of w, the velocity of the caption is moved (w - 1) times by what
 from two poorer answers: the same network's without the caption (classifier-free guidance, arXiv
 2207.12598), which brings out what was asked for, and the same caption's by the network as it was
 earlier in its training (autoguidance, arXiv 2406.02507), which sharpens what both know. A network
-that has learned this is then taught to move away from the same thing in another style as well: no
-words have no style, and so do not tell one from the other.
+that has learned this then teaches a copy of itself to move away from the same thing in the style
+that its own is taken for: no words have no style, and so do not tell one from the other.
 
 B batch
 """
@@ -22,6 +22,7 @@ Rows = list[list[int]]  # the token ids of each caption
 Velocity = Callable[[Rows, Tensor], Tensor]  # of captions, with a guidance each: [B]
 
 STYLE_SHARE: Final = 0.5  # of (w - 1), by which another style is left
+STYLE_MOST: Final = 3.0  # of w: twice as far, and flat pictures begin to be taken for stickers
 
 
 def change(teacher: Velocity, weaker: Velocity, rows: Rows, empty: Rows, scale_B: Tensor) -> Tensor:
@@ -31,12 +32,13 @@ def change(teacher: Velocity, weaker: Velocity, rows: Rows, empty: Rows, scale_B
     return _above_one(scale_B) * (teacher(rows, plain_B) - poorer)
 
 
-def styled_change(guided: Velocity, rows: Rows, others: Rows, scale_B: Tensor) -> Tensor:
-    """What guidance adds once style counts: what a guided network adds already, and more of that
-    which `others`, the same captions in another style, do not have."""
+def styled(guided: Velocity, rows: Rows, others: Rows, scale_B: Tensor) -> Tensor:
+    """The velocity of a guided network, away from `others`: the captions in another style."""
     asked = guided(rows, scale_B)
-    learned = asked - guided(rows, torch.ones_like(scale_B))
-    return learned + STYLE_SHARE * _above_one(scale_B) * (asked - guided(others, scale_B))
+    push = STYLE_SHARE * _above_one(scale_B.clamp(1, STYLE_MOST))
+    # Guidance has both answers differ by more; the push is to be what it is at STYLE_MOST.
+    push = push * (STYLE_MOST / scale_B.clamp(min=STYLE_MOST))[:, None, None, None]
+    return asked + push * (asked - guided(others, scale_B))
 
 
 def scales(count: int, generator: torch.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 First stage: flow matching (arXiv 2210.02747), the target being noise - picture, at guidance 1.
 Second stage: the guidance becomes an input (`linocut_training.guidance`). Its two teachers are
 frozen copies: the end of the first stage, and an early step of it. Third stage: the guidance leads
-away from other styles too; its teacher is the end of the second.
+away from a style that is not meant; the end of the second is its only teacher.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ from linocut_training.plans import Plan
 from linocut_training.text_encoder import context, token_ids
 
 STAGE_TWO_SHARE = 0.4  # of the learning rates, where stage two begins
-STAGE_THREE_SHARE = 0.3  # and stage three
+STAGE_THREE_SHARE = 0.04  # and stage three, which has little to learn
 WARM_UP = 10  # steps of stage three, which may begin with new optimisers
-LEAN = 0.8  # of noise levels towards noise, where the layout is decided; stage three leans nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,9 @@ class Stretch:
         return time.time() >= self.until
 
 
-def noise_levels(count: int, generator: torch.Generator, lean: float = LEAN) -> Tensor:
-    """Logit-normal levels in (0, 1), leaning towards noise. [count]"""
-    return torch.sigmoid(torch.randn(count, generator=generator) + lean)
+def noise_levels(count: int, generator: torch.Generator) -> Tensor:
+    """Logit-normal levels in (0, 1), leaning towards noise, where the layout is decided. [count]"""
+    return torch.sigmoid(torch.randn(count, generator=generator) + 0.8)
 
 
 @dataclass
@@ -249,15 +248,14 @@ def _loss(
     rows, others = tokens.rows(batch.captions), tokens.rows(batch.others)
     length = max(length, *map(len, rows + others))
     noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-    t_B = noise_levels(count, generator, 0.0 if training.guided else LEAN).to(clean.device)
+    t_B = noise_levels(count, generator).to(clean.device)
     level = t_B[:, None, None, None]
     noisy, target = torch.lerp(clean, noise, level), noise - clean
     scale_B = torch.ones_like(t_B)
     answers = partial(_answers, noisy=noisy, t_B=t_B, reference=batch.reference_BCHW, length=length)
     if training.guided is not None:
         scale_B = guidance.scales(count, generator).to(clean.device)
-        guided = answers(training.guided)
-        target = target + guidance.styled_change(guided, rows, others, scale_B)
+        target = guidance.styled(answers(training.guided), rows, others, scale_B)
     elif training.teacher is not None:
         assert training.weaker is not None
         scale_B = guidance.scales(count, generator).to(clean.device)
