@@ -16,11 +16,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from starlette.datastructures import Headers
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -30,6 +29,9 @@ from uvicorn.protocols.http.httptools_impl import (
 from linocut.errors import InvalidBody, InvalidRequest, LinocutError, PayloadTooLarge
 from linocut.server.edge import REQUEST_ID, SAFE, name_of
 from linocut.server.problems import MEDIA_TYPE, problem
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 log = structlog.get_logger(__name__)
 
