@@ -28,7 +28,7 @@ def test_a_server_that_leaves_loses_nothing(sqlite_storm: Any) -> None:
 
     async def drained(server: Any, client: Any, turn: int) -> None:
         made = [await client.create(wish(f"drain {turn} {i}", steps=8)) for i in range(6)]
-        made += [await client.create(wish(f"[slow] {turn} {i}", steps=20)) for i in range(2)]
+        made += [await client.create(wish(f"[slow] {turn} {i}", steps=10)) for i in range(2)]
         words = [asyncio.create_task(_last_word(client.http, each.uuid)) for each in made]
         await asyncio.sleep(storm.chance.uniform(0.2, 1.0))
         server.send(signal.SIGTERM)

@@ -163,9 +163,9 @@ def test_nothing_leaks_while_clients_come_and_go(sqlite_storm: Any) -> None:
     storm, seconds = sqlite_storm, sqlite_storm.sizes.churn_seconds
 
     async def story() -> tuple[float, int, int]:
-        server = await storm.server().start()
+        server = await storm.server(LINOCUT_KEEP_ALIVE_SECONDS="2").start()
         await _churn(server.url, seconds / 4)
-        await asyncio.sleep(6)  # kept-alive connections end
+        await asyncio.sleep(3)  # kept-alive connections end
         files, threads, memory = server.files(), server.threads(), server.memory()
         await _churn(server.url, seconds * 3 / 4)
         after = await _files_again(server, files)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import resource
 import signal
 import socket
@@ -132,10 +131,6 @@ class Life:
         tasks = {answering}
         try:
             await self._until(self.http.up.wait(), tasks)
-            # What was loaded stays. The collector looks at the rest, and so soon enough at what
-            # requests leave: it waits until that is a quarter of all that it knows.
-            gc.collect()
-            gc.freeze()
             self.tell(Listening(self.base, first))
             await self.service.supervisor.start()
             tasks |= self._background(begun)
