@@ -55,7 +55,7 @@ def test_edits_and_other_grids_come_as_often_as_planned(source, monkeypatch) -> 
 
 def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) -> None:
     monkeypatch.setattr(captions, "caption", lambda *asked: asked[:3])
-    empty = 0
+    empty = white = 0
     for step in range(15):
         grid = step % 3
         batch = source._captioned(grid, random.Random(step))
@@ -68,6 +68,7 @@ def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) 
             style, colour = views.STYLE_NAMES[view.style], views.COLOUR_NAMES[view.colour]
             assert asked in ("", (CONCEPTS[view.concept], style, colour))
             empty += asked == ""
+            white += view.colour == views.WHITE
             if not asked:
                 assert instead == ""
                 continue
@@ -75,11 +76,12 @@ def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) 
             assert (concept, same) == (CONCEPTS[view.concept], colour)
             assert other == RIVALS.get(style, style)
     assert 0.07 < empty / (15 * Plan().batch) < 0.13
+    assert 0.28 < white / (15 * Plan().batch) < 0.39
 
 
 def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(source, monkeypatch) -> None:
     monkeypatch.setattr(captions, "instruction", lambda *asked: asked[:4])
-    kinds = []
+    kinds, on_white = [], []
     for step in range(10):
         batch = source._edits(random.Random(step))
         pairs = zip(numbers(batch.clean_BCHW), numbers(batch.reference_BCHW), strict=True)
@@ -89,6 +91,7 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(source, mo
             same_style = target.style == reference.style
             assert same_style != (target.colour == reference.colour)
             assert (target.concept, target.placement) == (reference.concept, reference.placement)
+            on_white.append(reference.colour == views.WHITE)
             if not asked:
                 continue
             kinds.append(asked[0])
@@ -98,6 +101,7 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(source, mo
             style = views.STYLE_NAMES[target.style]
             assert instead[1:] == (concept, RIVALS.get(style, style), colour)
     assert 0.5 < kinds.count("background") / len(kinds) < 0.7
+    assert 0.2 < on_white.count(True) / len(on_white) < 0.4
 
 
 def test_what_does_not_speak_of_style_is_the_same_in_another(source) -> None:
@@ -110,3 +114,9 @@ def test_what_does_not_speak_of_style_is_the_same_in_another(source) -> None:
     assert all(asked == instead for asked, instead in about_colour)
     # Style edits, and of these what becomes flat.
     assert 0.06 < sum(asked != instead for asked, instead in pairs) / len(pairs) < 0.14
+
+
+def test_latents_of_other_views_are_refused(training_folder, monkeypatch) -> None:
+    monkeypatch.setattr(views, "COLOURS_ELSEWHERE", 3)
+    with pytest.raises(ValueError, match=r"latents.*encode the views first"):
+        Source(training_folder, Plan())

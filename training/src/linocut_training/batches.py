@@ -16,6 +16,7 @@ from linocut_training import captions, views
 from linocut_training.concepts import CONCEPTS, RIVALS
 from linocut_training.plans import Plan
 
+WHITE_SHARE = 1 / 3  # of the backgrounds: it is what a caption without one means
 EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
 # Of a concept's placements on the square grid: words do not say where a thing stands, and a network
 # that has to average over many places draws soft edges. References show where: edits have them all.
@@ -45,15 +46,14 @@ class Source:
     """Batches of views, by step and rank alone: the same step always gives the same batch."""
 
     def __init__(self, work: Path, plan: Plan) -> None:
+        if not views.are_encoded(work):
+            raise ValueError(f"{work / 'latents'} has other views' latents: encode the views first")
         self.plan = plan
         self.grids = views.grids()
         self.latents = [np.load(views.latents_file(work, g), mmap_mode="r") for g in self.grids]
         self.views = [list(views.views_on(grid)) for grid in self.grids]
         self.square = {view: index for index, view in enumerate(self.views[0])}
-        self.asked = [
-            [index for index, view in enumerate(of) if view.placement < ASKED_PLACEMENTS]
-            for of in self.views
-        ]
+        self.asked = [_asked(of) for of in self.views]
 
     def batch(self, step: int, rank: int) -> Batch:
         """One process's batch of a step; all processes draw the same kind."""
@@ -68,9 +68,11 @@ class Source:
         return self._captioned(grid, mine)
 
     def _captioned(self, grid: int, rng: random.Random) -> Batch:
-        chosen = rng.choices(self.asked[grid], k=self.plan.batch)
-        asked = []
-        for index in chosen:
+        white, coloured = self.asked[grid]
+        chosen, asked = [], []
+        for _ in range(self.plan.batch):
+            index = rng.choice(white if rng.random() < WHITE_SHARE else coloured)
+            chosen.append(index)
             view = self.views[grid][index]
             say = partial(captions.caption, CONCEPTS[view.concept])
             asked.append(_in_two_styles(say, view, RIVAL[view.style], rng))
@@ -80,13 +82,11 @@ class Source:
     def _edits(self, rng: random.Random) -> Batch:
         targets, references, asked = [], [], []
         for _ in range(self.plan.batch):
-            wanted = rng.choice(self.views[0])
+            wanted = replace(rng.choice(self.views[0]), colour=_any_colour(rng))
             kind: captions.EditKind
             if rng.random() < 0.6:
                 kind = "background"
-                colours = [c for c in views.colours(wanted.concept, wanted.placement)
-                           if c != wanted.colour]  # fmt: skip
-                given = replace(wanted, colour=rng.choice(colours))
+                given = replace(wanted, colour=_any_colour(rng, besides=wanted.colour))
             else:
                 kind = "style"
                 given = replace(wanted, style=_another_style(wanted.style, rng))
@@ -99,6 +99,19 @@ class Source:
 
     def _take(self, grid: int, indices: list[int]) -> Tensor:
         return torch.from_numpy(self.latents[grid][indices].astype(np.float32))
+
+
+def _asked(of: list[views.View]) -> tuple[list[int], list[int]]:
+    """Where the pictures that captions ask for are among a grid's views: on white, on a colour."""
+    here = [index for index, view in enumerate(of) if view.placement < ASKED_PLACEMENTS]
+    white = [index for index in here if of[index].colour == views.WHITE]
+    return white, [index for index in here if of[index].colour != views.WHITE]
+
+
+def _any_colour(rng: random.Random, besides: int | None = None) -> int:
+    if besides != views.WHITE and rng.random() < WHITE_SHARE:
+        return views.WHITE
+    return rng.choice([colour for colour in views.COLOURED if colour != besides])
 
 
 def _another_style(style: int, rng: random.Random) -> int:

@@ -1,8 +1,8 @@
 """What the transformer learns from: latents of every concept in every style, encoded once.
 
-A view is one concept, style, placement and background on one grid of tokens. On the square grid
-the placements and backgrounds of a concept are the same for all styles, so that two views that
-differ in one thing make an edit: (reference, instruction, target).
+A view is one concept, style, placement and background on one grid of tokens: 512 of a concept. On
+the square grid every placement of a concept has every style and every background, so that two views
+that differ in one thing make an edit: (reference, instruction, target).
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from linocut_training.concepts import BACKGROUNDS, CONCEPTS, DEFAULT_BACKGROUND,
 PIXELS = MINI.autoencoder.pixels_per_token
 SQUARE = (8, 8)  # rows, columns
 PLACEMENTS = 6
-COLOURS_EACH = 3
+COLOURS_ELSEWHERE = 4  # white and three others, on each of the other grids
 OTHER_SIZES = ((256, 192), (192, 256), (192, 192))  # smaller requests that lie on the grid
 COLOUR_NAMES = tuple(BACKGROUNDS)
+WHITE = COLOUR_NAMES.index(DEFAULT_BACKGROUND)
+COLOURED = tuple(colour for colour in range(len(COLOUR_NAMES)) if colour != WHITE)
 STYLE_NAMES = tuple(STYLES)
 
 
@@ -60,19 +62,13 @@ def views_on(grid: tuple[int, int]) -> Iterator[View]:
         for style in range(len(STYLE_NAMES)):
             if grid == SQUARE:
                 for placement in range(PLACEMENTS):
-                    for colour in colours(concept, placement):
+                    for colour in range(len(COLOUR_NAMES)):
                         yield View(concept, style, placement, colour)
             else:
                 rng = Random(f"{grid}/{concept}/{style}")
-                white = rng.random() < 1 / 3
-                yield View(concept, style, 0, 0 if white else rng.randrange(1, len(COLOUR_NAMES)))
-
-
-def colours(concept: int, placement: int) -> tuple[int, ...]:
-    """White and two others: the backgrounds that a concept's placement has in all styles."""
-    rng = Random(f"colours/{concept}/{placement}")
-    others = rng.sample(range(1, len(COLOUR_NAMES)), COLOURS_EACH - 1)
-    return (COLOUR_NAMES.index(DEFAULT_BACKGROUND), *others)
+                others = rng.sample(COLOURED, COLOURS_ELSEWHERE - 1)
+                for colour in sorted((WHITE, *others)):
+                    yield View(concept, style, 0, colour)
 
 
 def picture(work: Path, view: View, grid: tuple[int, int]) -> NDArray[np.uint8]:
@@ -99,6 +95,15 @@ def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
 def latents_file(work: Path, grid: tuple[int, int]) -> Path:
     """Where a grid's latents lie: float16 [N, 128, rows, columns], in `views_on` order."""
     return work / "latents" / f"{grid[0]}x{grid[1]}.npy"
+
+
+def are_encoded(work: Path) -> bool:
+    """Whether the latents of these very views lie there, not those of fewer or more."""
+    files = [(latents_file(work, grid), grid) for grid in grids()]
+    return all(
+        file.exists() and len(np.load(file, mmap_mode="r")) == len(list(views_on(grid)))
+        for file, grid in files
+    )
 
 
 def encode_share(rank: int, processes: int, work: Path) -> None:
