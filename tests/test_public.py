@@ -8,8 +8,9 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import typer
@@ -158,13 +159,23 @@ def test_the_list_of_decisions_is_complete() -> None:
     assert listed == sorted(path.name for path in folder.glob("[0-9]*.md"))
 
 
-def test_the_page_of_commands_names_every_option() -> None:
+def commands(group: Any, name: str = "linocut") -> Iterator[tuple[str, Any]]:
+    """Every command with its whole name, those of groups too."""
+    for word, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{name} {word}")
+        else:
+            yield f"{name} {word}", command
+
+
+def test_the_page_of_commands_tells_every_option_as_the_program_does() -> None:
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    for name, command in typer.main.get_group(app).commands.items():
-        assert f"`linocut {name}`" in page, "run `make docs`"
-        options = [option for parameter in command.params for option in parameter.opts]
-        wanted = {option for option in options if option.startswith("-")} - {"--help"}
-        assert not [option for option in wanted if option not in page], "run `make docs`"
+    for name, command in commands(typer.main.get_group(app)):
+        (told,) = re.findall(rf"(?ms)^#+ `{name}`$(.*?)(?=^#|\Z)", page)
+        for parameter in command.params:
+            names = [option for option in parameter.opts if option.startswith("-")]
+            assert all(option in told for option in names), "run `make docs`"
+            assert (getattr(parameter, "help", None) or "") in told, "run `make docs`"
 
 
 def test_every_setting_that_is_named_anywhere_has_its_line() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,19 @@ def test_a_checkpoint_says_what_it_is_and_needs(linocut: Run, tiny_folder: Path)
     for words in ("tiny", "diffusers", "2 double, 3 single, 64 wide, 2 heads", "in bfloat16",
                   "24 tokens, hidden states 1, 2, 3"):  # fmt: skip
         assert words in text
+
+
+def test_a_checkpoint_without_taps_is_told_them(
+    linocut: Run, tiny_folder: Path, tmp_path: Path
+) -> None:
+    silent = shutil.copytree(tiny_folder, tmp_path / "silent")
+    (silent / "linocut.json").unlink()
+    refused = linocut("info", silent)
+    assert refused.code == 4
+    assert "hint: say it with --text-layers" in refused.err
+    done = linocut("info", silent, "--text-layers", "0,1,2", "--json")
+    assert done.code == 0
+    assert json.loads(done.lines[0])["configuration"]["text_layers"] == [0, 1, 2]
 
 
 def test_a_checkpoint_s_numbers_are_counted_and_not_guessed(tiny_folder: Path) -> None:

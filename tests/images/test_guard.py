@@ -208,6 +208,20 @@ def test_many_pictures_share_a_few_children() -> None:
     assert len(seen) <= 2
 
 
+def test_many_pictures_of_one_owner_hold_up_nobody_else() -> None:
+    async def work(guard: Guard) -> list[str]:
+        done: list[str] = []
+
+        async def one(owner: str) -> None:
+            await guard.normalise(b"picture", owner=owner)
+            done.append(owner)
+
+        await asyncio.gather(*(one("many") for _ in range(6)), one("one"))
+        return done
+
+    assert with_stand_in(work).index("one") <= 1
+
+
 def test_a_child_that_does_not_start_is_the_servers_trouble() -> None:
     async def work(guard: Guard) -> None:
         for begin in (guard.start, lambda: guard.normalise(b"good")):

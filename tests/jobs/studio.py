@@ -206,6 +206,14 @@ class Studio:
         found = [await self.record(id) for id in ids]
         return [(record.state, record.attempt) for record in found]
 
+    async def has_only(self, *names: str) -> None:
+        """Until these are all the files that lie in the store."""
+
+        async def are_they() -> bool:
+            return sorted(path.name for path in self.files()) == sorted(names)
+
+        await until(are_they)
+
     def files(self) -> list[Path]:
         return [path for path in self.pictures.root.rglob("*") if path.is_file()]
 

@@ -18,6 +18,7 @@ from linocut.jobs.record import State
 from linocut.jobs.runs import Timing
 
 Open = Callable[..., AbstractAsyncContextManager[Any]]
+REFUSAL = ContentRefused("no", stage="output", category="x")
 AWAY = StorageUnavailable("the disk is away", retry_after=1)
 
 
@@ -112,9 +113,24 @@ def test_a_refusal_is_a_failure_that_costs_nothing(
     asyncio.run(story())
 
 
+def test_a_refusal_leaves_no_file_but_uploads(studio: Open, hands: Any, jobs: Any) -> None:
+    async def story() -> None:
+        async with studio(hands.quick_hand(refusal=REFUSAL)) as s:
+            for kind in ("reference", "upload"):
+                await s.pictures.put(f"{kind}.webp", b"picture")
+                await s.store.add_file(jobs.file(f"{kind}.webp", kind=kind))
+            id = await s.ask(reference_keys=("reference.webp", "upload.webp"))
+            assert (await s.ended(id)).state is State.FAILURE
+            await s.has_only("upload.webp")
+            known = await s.store.known_keys(["reference.webp", "upload.webp"])
+            assert known == {"upload.webp"}
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(
     ("error", "paid"),
-    [(DoesNotFit("too big"), 0.75), (ContentRefused("no", stage="output", category="x"), 0.0)],
+    [(DoesNotFit("too big"), 0.75), (REFUSAL, 0.0)],
 )
 def test_a_refusal_pays_what_ran_unless_it_is_about_content(
     studio: Open, hands: Any, error: LinocutError, paid: float

@@ -132,6 +132,19 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(run: Any, jobs: Any) ->
     run(story)
 
 
+def test_a_full_share_is_free_again_when_its_turn_has_come(run: Any, jobs: Any) -> None:
+    async def story(store: Store) -> None:
+        limits = Limits(queue=9, share=1, workers=2)
+        for key in "abc":
+            await store.submit(jobs.submission(key_id=key, estimate=10.0), limits)
+        for key, wait in (("a", 5.0), ("b", 10.0), ("c", 15.0)):
+            with pytest.raises(QueueFull) as refused:
+                await store.submit(jobs.submission(key_id=key), limits)
+            assert refused.value.retry_after == wait
+
+    run(story)
+
+
 def test_a_full_queue_of_quick_ones_asks_for_a_second_of_patience(run: Any, jobs: Any) -> None:
     async def story(store: Store) -> None:
         limits = Limits(queue=1, share=1)

@@ -77,17 +77,19 @@ def test_a_worker_is_told_what_to_draw_with(tmp_path: Path) -> None:
     command = started(
         Settings(
             checkpoint="mine", home=tmp_path, dtype="bfloat16", threads=3, device="cpu",
-            safety_model="text_encoder",
+            safety_model="text_encoder", text_layers="10,20",
         ),
         0,
     )  # fmt: skip
     assert command[:3] == [sys.executable, "-m", "linocut.workers.child"]
     said = {"--checkpoint=mine", f"--home={tmp_path}", "--dtype=bfloat16", "--threads=3"}
-    assert said | {"--device=cpu", "--safety-model=text_encoder"} <= set(command)
+    said |= {"--device=cpu", "--safety-model=text_encoder", "--text-layers=10,20"}
+    assert said <= set(command)
 
 
 def test_what_is_not_set_is_left_to_the_worker() -> None:
-    assert not [word for word in started(Settings(), 0) if word.startswith(("--dtype", "--thr"))]
+    absent = ("--dtype", "--threads", "--text-layers")
+    assert not [word for word in started(Settings(), 0) if word.startswith(absent)]
 
 
 def test_several_workers_on_gpus_get_one_each() -> None:

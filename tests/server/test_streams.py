@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -190,6 +192,30 @@ def test_a_silent_stream_gives_signs_of_life(tmp_path: Path, desk: ModuleType) -
     places = [event for event in desk.parsed(b"".join(seen)) if "id" not in event]
     assert {event["event"] for event in places} == {"queued"}
     assert places[0]["data"]["place"] == 1
+
+
+def test_no_sign_of_life_comes_late(
+    tmp_path: Path, desk: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 0.0
+
+    async def ticks(*_: object) -> AsyncIterator[bool]:
+        nonlocal clock
+        for _ in range(20):
+            clock += streams.TICK
+            yield False
+
+    async def scenario(service: Service) -> list[float]:
+        record = await desk.submitted(service)
+        told = [clock async for line in story(service, record, after=0, listener=LISTENER)
+                if line == b": still here\n\n"]  # fmt: skip
+        return [later - earlier for earlier, later in pairwise([0.0, *told])]
+
+    monkeypatch.setattr(streams, "looks", ticks)
+    monkeypatch.setattr(streams, "time", SimpleNamespace(monotonic=lambda: clock))
+    pauses = desk.run(tmp_path, scenario, sse_heartbeat=1.2)
+    assert len(pauses) > 5
+    assert max(pauses) <= 1.2
 
 
 def test_a_story_whose_record_is_deleted_ends(tmp_path: Path, desk: ModuleType) -> None:

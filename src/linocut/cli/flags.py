@@ -1,12 +1,13 @@
 """The flags of `linocut generate`, as one frozen value with the API's names and defaults.
 
-And what every command that takes flags so shares: `takes`, `DataDir`.
+And what several commands share: `takes`, `DataDir`, `TextLayers`.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,20 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from typer import Argument, Option
 
+from linocut.errors import InvalidRequest
 from linocut.images.encode import DEFAULT_QUALITY, Format
 from linocut.safety.policy import SafetyModel
 
 T = TypeVar("T")
 DataDir = Annotated[Path | None, Option(help="The server's data folder. [~/.local/share/linocut]")]
+TextLayers = Annotated[
+    str | None,
+    Option(
+        metavar="I,J,K",
+        help="Which hidden states of the text encoder are read, where the checkpoint does not say "
+        "it itself.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,14 +132,19 @@ class Flags:
             "[the device's first]"
         ),
     ] = None
-    text_layers: Annotated[
-        str | None,
-        Option(
-            metavar="I,J,K",
-            help="Which hidden states of the text encoder are read, where the checkpoint does "
-            "not say it itself.",
-        ),
-    ] = None
+    text_layers: TextLayers = None
+
+
+def layers_of(said: str | None) -> tuple[int, ...] | None:
+    """The hidden states that `--text-layers` names; InvalidRequest."""
+    if said is None:
+        return None
+    if not re.fullmatch(r"\s*\d{1,4}(\s*,\s*\d{1,4})*\s*", said):
+        raise InvalidRequest(
+            f"text_layers={said!r}: use numbers with commas between them, like 10,20,30",
+            field="text_layers",
+        )
+    return tuple(map(int, said.split(",")))
 
 
 def takes(kind: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:

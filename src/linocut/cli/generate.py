@@ -17,7 +17,7 @@ from rich.console import Console
 
 from linocut.cli import say
 from linocut.cli.checks import ask, check_agree, checked, look_at, shows
-from linocut.cli.flags import Flags, takes
+from linocut.cli.flags import Flags, layers_of, takes
 from linocut.cli.progress import Display, shows_colours
 from linocut.cli.settings import embed_prompt, home
 from linocut.errors import InvalidRequest
@@ -92,7 +92,7 @@ def generate(flags: Flags) -> None:
 
 def open_engine(flags: Flags) -> Engine:
     """The engine that these flags ask for. Here PyTorch is imported, and nowhere before."""
-    layers, where = _layers(flags.text_layers), home(os.environ)
+    layers, where = layers_of(flags.text_layers), home(os.environ)
     if flags.safety_model == "text_encoder":  # said now, not after minutes of loading
         find_language_model(open_checkpoint(flags.checkpoint, home=where, text_layers=layers))
     from linocut.engine.engine import Engine  # noqa: PLC0415
@@ -156,7 +156,7 @@ def _request(flags: Flags) -> ImageRequest:
     }
     if flags.mode is not None:
         values["mode"] = flags.mode
-    _layers(flags.text_layers)
+    layers_of(flags.text_layers)
     empty = ImageRequest(prompt="", **values)  # wrong numbers are told before files are read
     references = tuple(read_picture(path) for path in flags.image or ())
     return replace(empty, prompt=_prompt(flags.prompt), references=references)
@@ -199,17 +199,6 @@ def _size(flags: Flags) -> tuple[int, int]:
             )
         check_side(name, side)
     return flags.width or 0, flags.height or 0
-
-
-def _layers(said: str | None) -> tuple[int, ...] | None:
-    if said is None:
-        return None
-    if not re.fullmatch(r"\s*\d{1,4}(\s*,\s*\d{1,4})*\s*", said):
-        raise InvalidRequest(
-            f"text_layers={said!r}: use numbers with commas between them, like 10,20,30",
-            field="text_layers",
-        )
-    return tuple(map(int, said.split(",")))
 
 
 def _target(flags: Flags) -> Target:

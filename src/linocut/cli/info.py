@@ -11,6 +11,7 @@ import typer
 
 from linocut.catalog import CHECKPOINTS, TextEncoderConfig
 from linocut.cli import say
+from linocut.cli.flags import TextLayers, layers_of
 from linocut.cli.settings import home
 from linocut.cost import language_model_parameters, request_cost
 from linocut.errors import InvalidPicture
@@ -26,11 +27,13 @@ WEIGHT_BYTES: Final = {"bfloat16": 2.0, "float32": 4.0}
 def info(
     what: Annotated[str, typer.Argument(metavar="FILE|NAME|DIR", help="A picture's file, or a "
                                         "checkpoint's name or folder.")],
+    text_layers: TextLayers = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002
 ) -> None:  # fmt: skip
     """Say how a picture was made, or what a checkpoint is and how much memory it takes."""
     if what in CHECKPOINTS or Path(what).is_dir():
-        values = checkpoint_values(open_checkpoint(what, home=home(os.environ)))
+        layers, where = layers_of(text_layers), home(os.environ)
+        values = checkpoint_values(open_checkpoint(what, home=where, text_layers=layers))
         if json:
             say.values(values)
         else:

@@ -130,6 +130,9 @@ def _unexpected(
         traceback.print_exception(kind, error, trace)
     words = f"{kind.__name__}: {error}" if str(error) else kind.__name__
     if issubclass(kind, MemoryError):
-        say.error("there is not enough memory", "ask for a smaller picture: --megapixels 0.25")
+        say.error(
+            "there is not enough memory",
+            "ask for a smaller picture, --megapixels 0.25, or for smaller weights, --dtype bfloat16",
+        )
         return
     say.error(f"this should not have happened: {words}", "LINOCUT_DEBUG=1 shows where; report it")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from linocut.catalog import ModelConfig
 from linocut.engine.cache import ContentCache
+from linocut.engine.memory import memory_errors
 from linocut.engine.placement import Placement, place
 from linocut.errors import CheckpointInvalid, LinocutError
 from linocut.events import Decoding, Done, Encoding, Event, Preview, Started, Step
@@ -117,18 +118,21 @@ class Engine:
         home: where `linocut pull` keeps checkpoints. device: "auto", "cpu", "cuda", "cuda:N".
         dtype: "float32" or "bfloat16"; by default float32 on a CPU and bfloat16 on a GPU.
         text_layers: the text encoder's tapped states, where the checkpoint does not name them.
-        Raises CheckpointNotFound, CheckpointInvalid, DoesNotFit.
+        Raises CheckpointNotFound, CheckpointInvalid, DoesNotFit; MemoryError if there is too
+        little.
         """
         placement = place(device, dtype)
         found = open_checkpoint(checkpoint, home=home, text_layers=text_layers)
         check_parts_fit(found.config)
         tokenizer = tokenizer_of(found)
-        networks = Networks(
-            load_transformer(found, device=placement.device, dtype=placement.dtype).eval(),
-            load_text_encoder(found, device=placement.device, dtype=placement.dtype).eval(),
-        )
-        autoencoder = load_autoencoder(found, device=placement.device, dtype=torch.float32).eval()
-        return cls(found, placement, networks, autoencoder, tokenizer)
+        where, dtype_of_all = placement.device, placement.dtype
+        with memory_errors():
+            networks = Networks(
+                load_transformer(found, device=where, dtype=dtype_of_all).eval(),
+                load_text_encoder(found, device=where, dtype=dtype_of_all).eval(),
+            )
+            autoencoder = load_autoencoder(found, device=where, dtype=torch.float32).eval()
+            return cls(found, placement, networks, autoencoder, tokenizer)
 
     def __enter__(self) -> Engine:
         return self
@@ -185,8 +189,12 @@ class Engine:
         """Draw the request, telling what happens: Started, Encoding, Step…, Decoding, Done.
 
         Stop iterating to cancel: nothing runs between two events that are not asked for. Raises
-        LinocutError.
+        LinocutError; MemoryError if there is too little.
         """
+        with memory_errors():
+            yield from self._run(request)
+
+    def _run(self, request: ImageRequest) -> Iterator[Event]:
         self._check_open()
         plan = self.plan(request)
         levels = plan.levels[plan.start :]

@@ -12,9 +12,15 @@ import json
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass
 from typing import Final, cast
+from weakref import WeakValueDictionary
 
 from linocut.errors import InvalidPicture, Unavailable
 from linocut.request import MOST_DECODED
@@ -60,6 +66,7 @@ class Guard:
         self._patience = patience
         self._free = asyncio.Semaphore(children)
         self._children = children
+        self._lines: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._idle: list[Process] = []
         self._all: set[Process] = set()
 
@@ -68,16 +75,19 @@ class Guard:
         started = [await self._begin() for _ in range(self._children - len(self._all))]
         self._idle += started
 
-    async def normalise(self, data: bytes, name: str = "the picture") -> Normalised:
+    async def normalise(
+        self, data: bytes, name: str = "the picture", *, owner: str = ""
+    ) -> Normalised:
         """The picture as ours; InvalidPicture says in words what is wrong with it.
 
         What was ours before passes again; strangers' bytes are counted where they come in.
+        owner: whose pictures wait for each other, so that many of one hold up nobody else's.
         """
         if len(data) > MOST_DECODED:
             raise InvalidPicture(
                 f"{name} is over {MOST_DECODED // 1024**2} MB", hint="make it smaller first"
             )
-        async with self._child() as child:
+        async with self._in_line(owner), self._child() as child:
             try:
                 async with asyncio.timeout(self._patience):
                     kind, body = await _exchange(child, name.encode(errors="replace"), data)
@@ -98,6 +108,9 @@ class Guard:
         self._idle.clear()
         for child in list(self._all):
             await self._end(child)
+
+    def _in_line(self, owner: str) -> AbstractAsyncContextManager[None]:
+        return self._lines.setdefault(owner, asyncio.Lock()) if owner else nullcontext()
 
     @asynccontextmanager
     async def _child(self) -> AsyncIterator[Process]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from linocut.errors import ContentRefused
 from linocut.jobs import usage
 from linocut.jobs.clock import DAY, millis, now
 from linocut.jobs.moves import HELD, THIS, Story, finish, finishing, held
@@ -56,12 +57,17 @@ async def fail(
     seconds: float,
     story: Story = (),
 ) -> Record | None:
-    """The record in FAILURE with this error, now or since before; None if it is not."""
+    """The record in FAILURE with this error, now or since before; None if it is not.
+
+    Of what a safety check refused, the references that were stored for it alone are forgotten.
+    """
     said = {**held(id, fence), "error": dict(error), "paid": millis(seconds)}
     row = await finish(connection, _FAIL, said, error, to=State.FAILURE, story=story)
     if row is None:
         same = and_(records.c.state == State.FAILURE, records.c.error == dict(error))
         return await _ended_so(connection, id, fence, same)
+    if error.get("code") == ContentRefused.code:
+        await connection.execute(delete(known_files).where(known_files.c.record_id == id))
     return record_of(row)
 
 

@@ -101,6 +101,12 @@ def place_of_next(lines: Waiting, key_id: str) -> int:
     return _place(lines, key_id, own.count + 1 if own else 1, own.oldest if own else "~")
 
 
+def place_of_first(lines: Waiting, key_id: str) -> int:
+    """The place of a key's oldest waiting record: 1 for the next; 0 if none waits."""
+    own = lines.get(key_id)
+    return _place(lines, key_id, 1, own.oldest) if own else 0
+
+
 def _place(lines: Waiting, key_id: str, rank: int, oldest: str) -> int:
     """The place of a key's `rank`th record, when keys take turns and nothing runs."""
     others = (line for key, line in lines.items() if key != key_id)

@@ -179,9 +179,11 @@ class Runs:
         match ending:
             case Finished():
                 await self._hand_over(run, ending)
+            case Refused(error=ContentRefused() as error):
+                await self._fail(run, error, 0.0)
+                await self._forget_references(run.record)
             case Refused(error=error, seconds=seconds):
-                paid = 0.0 if isinstance(error, ContentRefused) else seconds
-                await self._fail(run, error, paid)
+                await self._fail(run, error, seconds)
             case Stopped(seconds=seconds):
                 await self._settle(run, seconds)
 
@@ -238,6 +240,13 @@ class Runs:
         )
         with suppress(Unavailable):  # then its lease runs out
             await self._patiently(run, fail)
+
+    async def _forget_references(self, record: Record) -> None:
+        """No file of what was refused stays; an upload, which others may use, is its owner's."""
+        keys = record.order.reference_keys
+        with suppress(Unavailable, StorageUnavailable):  # the sweeper removes them, a day later
+            for key in set(keys) - await self.store.known_keys(keys):
+                await self.pictures.delete(key)
 
     async def _settle(self, run: Run, seconds: float) -> None:
         settle = partial(self.store.settle, run.record, seconds)

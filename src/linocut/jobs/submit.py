@@ -108,20 +108,19 @@ def _is_key(tenant: str, key: str) -> ColumnElement[bool]:
 def _check_queue(waiting: queue.Waiting, submission: Submission, limits: Limits) -> None:
     own = waiting.get(submission.key_id)
     everybody = sum(line.count for line in waiting.values())
-    wait = max(LEAST_WAIT, queue.usual_seconds(waiting) / limits.workers)
-    hint = f"try again in about {math.ceil(wait)} s"
-    if own and own.count >= limits.share:
-        raise QueueFull(
+    turn = queue.usual_seconds(waiting) / limits.workers
+    if own and own.count >= limits.share:  # its first one has to begin, and keys take turns
+        raise _full(
             f"{own.count} requests of this key are waiting; at most {limits.share} may",
-            retry_after=wait,
-            hint=hint,
+            turn * queue.place_of_first(waiting, submission.key_id),
         )
     if everybody >= limits.queue or limits.share < 1:
-        raise QueueFull(
-            f"{everybody} requests are waiting; at most {limits.queue} may",
-            retry_after=wait,
-            hint=hint,
-        )
+        raise _full(f"{everybody} requests are waiting; at most {limits.queue} may", turn)
+
+
+def _full(message: str, wait: float) -> QueueFull:
+    wait = max(LEAST_WAIT, wait)
+    return QueueFull(message, retry_after=wait, hint=f"try again in about {math.ceil(wait)} s")
 
 
 def _reserved(submission: Submission, limits: Limits, counted: int, time: int) -> float:

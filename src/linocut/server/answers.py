@@ -73,6 +73,7 @@ def in_short(
         temporary_url=link(service, record.result_keys[0], base) if record.result_keys else None,
         waiting=waits,
         kept_until=kept_until(service, record),
+        kept_while_room=bool(service.settings.retention_bytes) and not record.starred,
     )
 
 
@@ -94,7 +95,7 @@ def in_line(service: Service, record: Record, place: int, usual: float) -> Waiti
 
 
 def kept_until(service: Service, record: Record) -> float | None:
-    """When a finished record is deleted; None for never."""
+    """When a finished record is deleted for its age; None for never."""
     days = service.settings.retention_days
     if not days or record.finished_at is None or record.starred:
         return None

@@ -163,6 +163,7 @@ def _maker(settings: Settings) -> Callable[[int], Worker]:
             device=f"cuda:{number}" if spread else settings.device,
             dtype=None if settings.dtype == "auto" else settings.dtype,
             threads=settings.threads or None,
+            text_layers=tuple(map(int, filter(None, settings.text_layers.split(",")))) or None,
             safety_model=settings.safety_model,
         )
         return ChildProcess(

@@ -100,7 +100,7 @@ async def _find(service: Service, tenant: str, source: Source, here: str) -> Ref
         if source.kind == "asset":
             return await _asset(service, tenant, source)
         return await service.guard.normalise(
-            await _bytes(service, source, here), f"the picture in {_name(source)}"
+            await _bytes(service, source, here), f"the picture in {_name(source)}", owner=tenant
         )
     except InvalidPicture as error:
         raise InvalidPicture(error.message, field=source.pointer, hint=error.hint) from error
@@ -121,7 +121,7 @@ async def _asset(service: Service, tenant: str, source: Source) -> Reference | N
         data = await service.pictures.read(file.key)
     except NotFound as error:
         raise _no_asset(source) from error
-    return await service.guard.normalise(data, f"the picture in {_name(source)}")
+    return await service.guard.normalise(data, f"the picture in {_name(source)}", owner=tenant)
 
 
 async def _bytes(service: Service, source: Source, here: str) -> bytes:

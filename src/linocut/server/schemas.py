@@ -68,7 +68,12 @@ class Metadata(BaseModel):
     queue: Place
     started_at: str | None
     finished_at: str | None
-    kept_until: str | None = Field(description="When the record is deleted; null for never.")
+    kept_until: str | None = Field(
+        description="When the record is deleted for its age; null for never."
+    )
+    kept_while_room: bool = Field(
+        description="Whether it may go earlier: room is limited, and the oldest records go first."
+    )
     starred: bool
     drawn_width: int | None = Field(None, description="The size that the checkpoint drew.")
     drawn_height: int | None = None

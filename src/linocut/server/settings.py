@@ -90,6 +90,12 @@ class Settings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16"] = _set(
         "auto", "precision of the weights; auto is float32 on a CPU and bfloat16 on a GPU"
     )
+    text_layers: str = _set(
+        "",
+        "which hidden states of the text encoder are read, as 10,20,30, where the checkpoint does "
+        "not say it itself",
+        pattern=r"^(?:[0-9]{1,4}(?:,[0-9]{1,4})*)?$",
+    )
     threads: int = _set(
         0, "threads that a worker computes with; 0 lets PyTorch decide", ge=0, le=1024
     )
@@ -182,7 +188,7 @@ class Settings(BaseModel):
         ge=0, le=DAY, allow_inf_nan=False,
     )  # fmt: skip
     sse_heartbeat: Seconds = _set(
-        15.0, "seconds between two signs of life in an event stream", le=60
+        15.0, "seconds between two signs of life in an event stream, at most", le=15
     )
 
     # Clients that are slow, or many

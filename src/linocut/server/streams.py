@@ -81,7 +81,8 @@ async def story(
                 yield told
                 if event.kind in KINDS:
                     return
-            if time.monotonic() - spoken >= service.settings.sse_heartbeat:
+            # A tick early: the next one would be late.
+            if time.monotonic() - spoken >= service.settings.sse_heartbeat - TICK:
                 spoken = time.monotonic()
                 yield b": still here\n\n"
                 stands = await _stands(service, record, after)

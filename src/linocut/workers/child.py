@@ -16,6 +16,7 @@ import torch
 
 from linocut.cost import request_cost
 from linocut.engine.engine import Engine
+from linocut.engine.memory import memory_errors
 from linocut.errors import LinocutError
 from linocut.events import Decoding, Done, Encoding, Preview, Started, Step
 from linocut.request import ImageRequest
@@ -36,7 +37,6 @@ WARM_UP_SIDES: Final = (
     1024,
 )  # the very first run also wakes the libraries, and is not counted
 _NOT_EXACT: Final = "drawn in {mode}: the precision of this worker's weights has no exact mode"
-_NO_MEMORY: Final = "allocate memory"  # how PyTorch says so on a CPU, in a bare RuntimeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,8 @@ class Studio:
 
     def draw(self, job: Job) -> Generator[Message, None, None]:
         """The job's run. LinocutError; MemoryError if there is too little."""
-        try:
+        with memory_errors():
             yield from self._draw(job)
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            raise MemoryError(str(error)) from error
-        except RuntimeError as error:
-            if _NO_MEMORY in str(error):
-                raise MemoryError(str(error)) from error
-            raise
 
     def _draw(self, job: Job) -> Generator[Message, None, None]:
         began = time.perf_counter()

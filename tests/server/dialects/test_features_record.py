@@ -69,12 +69,14 @@ def test_a_drawn_record_has_every_member_that_the_contract_prints() -> None:
 
 
 def test_metadata_tells_what_was_done() -> None:
-    metadata = checked(ai_record(DRAWN, kept_until=CREATED + 86_400))["metadata"]
+    found = ai_record(DRAWN, kept_until=CREATED + 86_400, kept_while_room=True)
+    metadata = checked(found)["metadata"]
     told = {name: metadata[name] for name in DRAWN.result if name != "warnings"}
     assert told == {name: value for name, value in DRAWN.result.items() if name != "warnings"}
     assert metadata["warnings"] == ["a", "b", "c"]
     assert metadata["queue"] == {"place": None, "seconds_left": None, "seconds_waited": 1.2}
     assert metadata["kept_until"] == "2026-03-28T10:00:00.000Z"
+    assert metadata["kept_while_room"] is True
     assert metadata["started_at"] == "2026-03-27T10:00:01.250Z"
     assert "error" not in metadata
 

@@ -28,6 +28,7 @@ def ai_record(
     temporary_url: str | None = None,
     waiting: Waiting | None = None,
     kept_until: float | None = None,
+    kept_while_room: bool = False,
 ) -> JsonObject:
     """The inner object of `{"aiRecord": …}`; times as the contract writes them."""
     return {
@@ -36,7 +37,11 @@ def ai_record(
         "type": record.feature,
         "status": SHOWN_STATES[record.state],
         "createdAt": moment(record.created_at),
-        "metadata": _metadata(record, waiting, kept_until),
+        "metadata": {
+            **_metadata(record, waiting),
+            "kept_until": _moment(kept_until),
+            "kept_while_room": kept_while_room,
+        },
         "aiRecordDetail": {
             "promptObject": record.body.get("promptObject", {}),
             "resultObject": list(record.result_keys),
@@ -69,7 +74,7 @@ def moment(seconds: float) -> str:
     return f"{time:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03}Z"
 
 
-def _metadata(record: Record, waiting: Waiting | None, kept_until: float | None) -> dict[str, Any]:
+def _metadata(record: Record, waiting: Waiting | None) -> dict[str, Any]:
     """What is known so far; everything that the worker told, once it is drawn."""
     request, result = record.order.request, record.result
     known: dict[str, Any] = {
@@ -86,7 +91,6 @@ def _metadata(record: Record, waiting: Waiting | None, kept_until: float | None)
         },
         "started_at": _moment(record.started_at),
         "finished_at": _moment(record.finished_at),
-        "kept_until": _moment(kept_until),
         "starred": record.starred,
     }
     if record.state is State.FAILURE:

@@ -48,7 +48,7 @@ async def upload(request: Request, caller: Drawer) -> Response:
     allowance = await service.limiter.take(caller)
     request.state.allowance = allowance
     data, name = await _sent(request, service.settings.max_upload)
-    picture = await service.guard.normalise(data, name or "the upload")
+    picture = await service.guard.normalise(data, name or "the upload", owner=caller.tenant)
     file = await keep(service, caller.tenant, picture, kind=UPLOAD, name=name)
     address = link(service, file.key, base_url(request))
     return JSONResponse(asset_of(file, caller, address), headers=allowance.headers)
