@@ -142,7 +142,7 @@ def train_text_encoder(folders: Folders) -> None:
 
 def encode_views(folders: Folders) -> None:
     """Latents of every view, on every grid."""
-    if views.are_encoded(folders.work):
+    if not views.not_encoded(folders.work):
         return
     parallel.launch(views.encode_share, folders.work, processes=folders.processes)
     views.join(folders.work, folders.processes)

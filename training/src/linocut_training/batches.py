@@ -46,7 +46,7 @@ class Source:
     """Batches of views, by step and rank alone: the same step always gives the same batch."""
 
     def __init__(self, work: Path, plan: Plan) -> None:
-        if not views.are_encoded(work):
+        if views.not_encoded(work):
             raise ValueError(f"{work / 'latents'} has other views' latents: encode the views first")
         self.plan = plan
         self.grids = views.grids()

@@ -24,7 +24,7 @@ class Plan:
     adam_rate: float = 1e-3
     text_share: float = 0.25
     edit_share: float = 0.16
-    other_share: float = 0.25
+    other_share: float = 0.35
     short_text: int = 12
     full_text_every: int = 8
     seed: int = 0
@@ -42,7 +42,7 @@ class Plan:
 
 
 WHOLE = Plan()  # from nothing
-GOING_ON = Plan(steps=1250)  # from an earlier edition, which knows the shapes
+GOING_ON = Plan(steps=1700)  # from an earlier edition, which knows the shapes
 # From one that guidance is distilled into: stage three alone. Its steps have no noise of pictures.
 RESTYLING = Plan(steps=0, guided_steps=0, styled_steps=250, batch=16)
 PLANS = {"whole": WHOLE, "going-on": GOING_ON, "restyling": RESTYLING}

@@ -1,6 +1,6 @@
 """What the transformer learns from: latents of every concept in every style, encoded once.
 
-A view is one concept, style, placement and background on one grid of tokens: 512 of a concept. On
+A view is one concept, style, placement and background on one grid of tokens: 568 of a concept. On
 the square grid every placement of a concept has every style and every background, so that two views
 that differ in one thing make an edit: (reference, instruction, target).
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from random import Random
 
@@ -27,8 +28,9 @@ from linocut_training.concepts import BACKGROUNDS, CONCEPTS, DEFAULT_BACKGROUND,
 PIXELS = MINI.autoencoder.pixels_per_token
 SQUARE = (8, 8)  # rows, columns
 PLACEMENTS = 6
-COLOURS_ELSEWHERE = 4  # white and three others, on each of the other grids
-OTHER_SIZES = ((256, 192), (192, 256), (192, 192))  # smaller requests that lie on the grid
+COLOURS_ELSEWHERE = 2  # white and another one, on each of the other grids
+SIDES = range(256, 1025, 64)  # of pictures that people ask for
+SMALLER = ((256, 192), (192, 256), (192, 192))  # requests that lie on a grid of their own
 COLOUR_NAMES = tuple(BACKGROUNDS)
 WHITE = COLOUR_NAMES.index(DEFAULT_BACKGROUND)
 COLOURED = tuple(colour for colour in range(len(COLOUR_NAMES)) if colour != WHITE)
@@ -46,8 +48,8 @@ class View:
 
 
 def grids() -> tuple[tuple[int, int], ...]:
-    """The square grid, then every other grid that the API's ratios are drawn on."""
-    wanted = [*ASPECT_RATIOS.values(), *OTHER_SIZES]
+    """The square grid, then every other that pictures of 256 to 1024 px or the API's are drawn on."""
+    wanted = [*ASPECT_RATIOS.values(), *SMALLER, *product(SIDES, SIDES)]
     drawn = [
         drawn_size(w, h, pixels_per_token=PIXELS, native_max_tokens=MINI.native_max_tokens)
         for w, h in wanted
@@ -97,17 +99,18 @@ def latents_file(work: Path, grid: tuple[int, int]) -> Path:
     return work / "latents" / f"{grid[0]}x{grid[1]}.npy"
 
 
-def are_encoded(work: Path) -> bool:
-    """Whether the latents of these very views lie there, not those of fewer or more."""
-    files = [(latents_file(work, grid), grid) for grid in grids()]
-    return all(
-        file.exists() and len(np.load(file, mmap_mode="r")) == len(list(views_on(grid)))
-        for file, grid in files
-    )
+def not_encoded(work: Path) -> list[tuple[int, int]]:
+    """The grids whose latents do not lie there, or are those of fewer views or more."""
+    counts = {grid: len(list(views_on(grid))) for grid in grids()}
+    return [grid for grid in counts if _how_many(latents_file(work, grid)) != counts[grid]]
+
+
+def _how_many(file: Path) -> int:
+    return len(np.load(file, mmap_mode="r")) if file.exists() else 0
 
 
 def encode_share(rank: int, processes: int, work: Path) -> None:
-    """One process's share of all latents, by the trained autoencoder."""
+    """One process's share of the latents that are missing, by the trained autoencoder."""
     model = autoencoder.trained(work)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     encode(rank, processes, work, model)
@@ -115,8 +118,8 @@ def encode_share(rank: int, processes: int, work: Path) -> None:
 
 @torch.inference_mode()
 def encode(rank: int, processes: int, work: Path, model: Autoencoder) -> None:
-    """One process's share of all latents, written beside the others' shares."""
-    for grid in grids():
+    """One process's share of the latents that are missing, written beside the others' shares."""
+    for grid in not_encoded(work):
         views = list(views_on(grid))
         file = latents_file(work, grid)
         file.parent.mkdir(exist_ok=True)
@@ -135,7 +138,7 @@ def encode(rank: int, processes: int, work: Path, model: Autoencoder) -> None:
 
 def join(work: Path, processes: int) -> None:
     """The processes' shares become one file a grid."""
-    for grid in grids():
+    for grid in not_encoded(work):
         file = latents_file(work, grid)
         parts = [file.with_suffix(f".{rank}.npy") for rank in range(processes)]
         whole = np.load(parts[0])
