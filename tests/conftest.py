@@ -1,15 +1,16 @@
-"""Small real things that many tests share: random networks, and a tiny whole checkpoint.
+"""Small real things that many tests share: random networks, a tiny whole checkpoint, PostgreSQL.
 
 Weights are N(0, 0.15), because with the usual tiny ones every input gives nearly the same output
 and a test sees nothing. Nothing is fetched: everything is made here.
 """
 
-# ruff: noqa: PLC0415 - diffusers takes seconds to import, and most tests do without
+# ruff: noqa: PLC0415 - diffusers takes seconds to import, and most tests do without it or a database
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,11 @@ from torch import Tensor, nn
 from linocut.catalog import AutoencoderConfig, TransformerConfig
 from linocut.request import Picture
 
+sys.path.insert(0, str(Path(__file__).parent / "kit"))  # how tests find what they share
+
 if TYPE_CHECKING:
+    from private_postgresql import PostgreSQL
+
     from linocut.engine import Engine
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: a test never goes out
@@ -245,6 +250,16 @@ def engine(tiny_folder: Path) -> Engine:
     from linocut.engine import Engine
 
     return Engine.open(tiny_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A server of databases that all tests share; none may stop it."""
+    from private_postgresql import running_postgresql
+
+    with running_postgresql() as server:
+        server.add_migrated()
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ sys.path.insert(0, str(HERE / "kit"))  # how tests of the server find what they 
 import service_desk  # noqa: E402
 
 SOURCES = HERE.parents[1] / "src"
-PATIENCE = 60.0
+PATIENCE = 120.0  # a worker with a model needs half of it on a busy machine
 FAKE = "fake --step-seconds=0.001"
 
 
@@ -223,6 +223,23 @@ def lasting_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers
     servers = Servers(tmp_path_factory.mktemp("lasting"))
     with servers.stack:
         yield servers
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A kind of database, and the settings with which a server keeps its records in a new one."""
+
+    kind: str
+    settings: dict[str, str]
+
+
+@pytest.fixture(scope="module", params=("sqlite", "postgresql"))
+def database(request: pytest.FixtureRequest) -> Database:
+    """Tests that use it run on each kind; a file of tests has one database of each."""
+    if request.param == "sqlite":
+        return Database("sqlite", {})
+    url = request.getfixturevalue("postgresql").new()
+    return Database("postgresql", {"LINOCUT_DATABASE_URL": url})
 
 
 @pytest.fixture(scope="session")

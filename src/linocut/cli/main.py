@@ -132,7 +132,7 @@ def _unexpected(
     if issubclass(kind, MemoryError):
         say.error(
             "there is not enough memory",
-            "ask for a smaller picture, --megapixels 0.25, or for smaller weights, --dtype bfloat16",
+            "ask for a smaller picture, --megapixels 0.25, or smaller weights, --dtype bfloat16",
         )
         return
     say.error(f"this should not have happened: {words}", "LINOCUT_DEBUG=1 shows where; report it")

@@ -29,7 +29,8 @@ from linocut.jobs.sqlite import Threaded, Work
 T = TypeVar("T")
 
 RETRY_AFTER: Final = 2.0
-DEADLINE: Final = 15.0  # of a whole transaction with a server that may hang
+# Of a whole transaction with a server that may hang; to give it up takes psycopg up to 10 s more.
+DEADLINE: Final = 15.0
 _DRIVERS: Final = {
     "sqlite": "sqlite",
     "postgresql": "postgresql+psycopg",

@@ -260,9 +260,7 @@ class Store:
 
     async def star(self, tenant: str, id: str, *, starred: bool) -> Record | None:
         """The record, starred or not; None if it is not theirs."""
-        return await self._write(
-            lambda c: history.star(c, tenant, id, starred=starred), changed=_if_done(id)
-        )
+        return await self._write(lambda c: history.star(c, tenant, id, starred=starred))
 
     async def delete(self, tenant: str, id: str) -> tuple[str, ...] | None:
         """The keys of its files, to be removed by the caller; Conflict while it is open."""

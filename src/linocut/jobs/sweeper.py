@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,8 +55,15 @@ class Sweeper:
                     await self.sweep_all()
             except (Unavailable, StorageUnavailable) as error:
                 log.warning("sweeping waits", reason=error.message)
+                await self._database_is_back()
                 # Runs could not renew their leases meanwhile either: give them the time to.
                 await asyncio.sleep(self.keeping.lease)
+            await asyncio.sleep(self.keeping.lease / 4)
+
+    async def _database_is_back(self) -> None:
+        while True:
+            with suppress(Unavailable):
+                return await self.store.ping()
             await asyncio.sleep(self.keeping.lease / 4)
 
     async def sweep_leases(self) -> int:

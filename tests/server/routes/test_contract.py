@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import http.server
 import io
 import json
 import re
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from contract_page import EXAMPLES, printed
+from other_site import Site, other_site
 from PIL import Image
 
-EXAMPLES = Path(__file__).with_name("contract_examples")
-PRINTED_HOST = "https://api.1min.ai"
 PACKAGES = {"bash": "bash", "curl": "curl", "node": "nodejs"}
 
 
@@ -30,14 +25,6 @@ def program(name: str) -> str:
     if found is None:
         pytest.fail(f"{name} is not here: install the package `{PACKAGES[name]}`")
     return found
-
-
-def printed(name: str, server: Any) -> str:
-    """An example as the contract's page prints it, but for host and key."""
-    text = (EXAMPLES / name).read_text(encoding="utf-8")
-    assert PRINTED_HOST in text
-    text = text.replace(PRINTED_HOST, server.url)
-    return re.sub(r"<api-key>|<your-api-key>|YOUR_API_KEY", server.key, text)
 
 
 def answer_of(*command: str) -> dict[str, Any]:
@@ -89,32 +76,6 @@ def test_the_contract_s_example_runs_unchanged(shared_server: Any, name: str) ->
         assert (picture.format, picture.size) == ("WEBP", (896, 1088))
 
 
-@contextmanager
-def page(html: list[str]) -> Iterator[str]:
-    """The address of a page of another origin; it says what is in the list when it is read."""
-
-    class Served(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = "".join(html).encode() if self.path == "/" else b""
-            self.send_response(200 if body else 204)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_arguments: Any) -> None:
-            """Nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Served)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://localhost:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 FROM_A_PAGE = """<script>
 window.said = "";
 async function ask() {{
@@ -130,19 +91,24 @@ ask().then((text) => {{ window.said = text; }}, (error) => {{ window.said = Stri
 </script>"""
 
 
+def page(site: Site, server: Any) -> str:
+    """The address of a page of another origin that runs the example on this server."""
+    html = FROM_A_PAGE.format(example=printed("javascript.txt", server))
+    site.files["/"] = ("text/html", html.encode())
+    return site.url("/", host="localhost")
+
+
 def test_the_javascript_example_runs_on_a_page_of_an_origin_that_is_let_in(
     lasting_server: Any, browser: Any
 ) -> None:
-    html: list[str] = []
-    with page(html) as other:
-        origin = other.rstrip("/")
+    with other_site() as site:
+        origin = site.url("", host="localhost")
         server = lasting_server(name="let-in", LINOCUT_CORS_ORIGINS=origin)
-        html.append(FROM_A_PAGE.format(example=printed("javascript.txt", server)))
-        browser.open(other)
+        browser.open(page(site, server))
         assert browser.until("window.said") == "SUCCESS image/webp 896"
 
 
 def test_a_page_of_any_other_origin_gets_nothing(shared_server: Any, browser: Any) -> None:
-    with page([FROM_A_PAGE.format(example=printed("javascript.txt", shared_server))]) as other:
-        browser.open(other)
+    with other_site() as site:
+        browser.open(page(site, shared_server))
         assert browser.until("window.said") == "TypeError: Failed to fetch"

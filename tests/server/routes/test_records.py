@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 ABSENT = "0199e8a4-5b8c-7d2e-9f10-1a2b3c4d5e6f"
+NO_KEY = "images/none.webp"
 
 
 @pytest.fixture
@@ -166,12 +167,14 @@ def test_an_open_record_tells_its_place_and_about_how_long(
 
 
 def test_retention_is_told(running_server: Any, desk: ModuleType) -> None:
-    server = running_server(LINOCUT_RETENTION_DAYS="2")
+    server = running_server(LINOCUT_RETENTION_DAYS="2", LINOCUT_RETENTION_BYTES="1000000")
     record = server.client.post("/api/features", json=desk.call()).json()["aiRecord"]
     assert record["metadata"]["kept_until"] > record["metadata"]["finished_at"]
+    assert record["metadata"]["kept_while_room"] is True
     uuid = record["uuid"]
     starred = server.client.put(f"/api/records/{uuid}/star").json()["aiRecord"]
     assert starred["metadata"]["kept_until"] is None
+    assert starred["metadata"]["kept_while_room"] is False
 
 
 def operations(server: Any) -> list[tuple[str, str]]:
@@ -180,6 +183,11 @@ def operations(server: Any) -> list[tuple[str, str]]:
     return [
         (verb.upper(), path) for path, verbs in described.items() for verb in verbs if "{" in path
     ]
+
+
+def filled(path: str, *, uuid: str = ABSENT, key: str = NO_KEY) -> str:
+    """The path of something that may be there; KeyError where it names what nobody here knows."""
+    return path.format(uuid=uuid, key=key)
 
 
 def told(answer: httpx2.Response, *names: str) -> tuple[int, str]:
@@ -201,12 +209,10 @@ def test_what_is_foreign_is_as_absent_as_what_never_was(
     assert len(asked) >= 9
     for method, path in asked:
         foreign, absent = [
-            shared_server.client.request(
-                method, path.replace("{uuid}", a).replace("{key}", b), headers=stranger
-            )
-            for a, b in ((uuid, key), (ABSENT, "images/none.webp"))
+            shared_server.client.request(method, filled(path, uuid=a, key=b), headers=stranger)
+            for a, b in ((uuid, key), (ABSENT, NO_KEY))
         ]
-        assert told(foreign, uuid, key) == told(absent, ABSENT, "images/none.webp"), path
+        assert told(foreign, uuid, key) == told(absent, ABSENT, NO_KEY), path
         assert foreign.status_code in {403, 404} or foreign.json() == {"aiRecord": None}, path
     assert shared_server.client.get(f"/api/records/{uuid}", headers=mine).json() == {
         "aiRecord": record | {"temporaryUrl": ANY}
@@ -217,7 +223,5 @@ def test_a_key_that_may_only_read_changes_nothing(shared_server: Any) -> None:
     reader = {"API-KEY": shared_server.add_key(scopes=("read",))}
     for method, path in operations(shared_server):
         if method not in {"GET", "HEAD"}:
-            answer = shared_server.client.request(
-                method, path.replace("{uuid}", ABSENT), headers=reader
-            )
+            answer = shared_server.client.request(method, filled(path), headers=reader)
             assert answer.status_code == 403, path

@@ -102,6 +102,12 @@ class Client:
         """A record is canceled, once."""
         return await self.call("cancel", "POST", f"/api/records/{uuid}/cancel")
 
+    async def counted(self) -> dict[str, int]:
+        """`jobs_total` of /metrics, by state."""
+        page = (await self.http.get("/metrics")).text
+        lines = [line for line in page.splitlines() if line.startswith("jobs_total{")]
+        return {line.split('"')[1]: int(float(line.split()[-1])) for line in lines}
+
     async def ended(self, uuid: str) -> Call:
         """The record's first look that finds it ended."""
         end = time.monotonic() + PATIENCE

@@ -3,6 +3,7 @@
 Points on the way of a picture count only in a record's first run, so that none is met forever.
 STORM_PATIENCE: seconds that a picture which cannot be stored is kept.
 STORM_FULL: the disk is full while there is such a file.
+STORM_DEADLINE: seconds after which a transaction with a silent PostgreSQL is given up.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 from linocut.cli.main import run
 from linocut.images import store as pictures
-from linocut.jobs import endings, submit
+from linocut.jobs import database, endings, submit
 from linocut.jobs.runs import Run, Runs
 from linocut.jobs.store import Store
 from linocut.server import parts
@@ -93,6 +94,8 @@ def _fill(filler: Path) -> None:
 def main() -> None:
     """Mine the point, and serve."""
     point, patience = os.environ.get("STORM_CRASH", ""), os.environ.get("STORM_PATIENCE", "")
+    if "STORM_DEADLINE" in os.environ:
+        database.DEADLINE = float(os.environ["STORM_DEADLINE"])  # type: ignore[misc]
     if point:
         holder, name, behind = POINTS[point]
         setattr(holder, name, _mined(point, getattr(holder, name), behind=behind))

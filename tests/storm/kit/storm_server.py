@@ -117,9 +117,10 @@ class Server:
             os.kill(self.pid, sign)
 
     async def kill(self) -> None:
-        """Gone at once, as by a power cut."""
+        """Gone at once, as by a power cut, and by nothing else."""
         self.send(signal.SIGKILL)
-        await self.gone()
+        code = await self.gone()
+        assert code == -signal.SIGKILL, f"it was gone before, with {code}:\n{self.said[-4000:]}"
 
     async def stop(self) -> int:
         """Its exit code, after it was told to stop."""

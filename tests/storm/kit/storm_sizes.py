@@ -24,6 +24,7 @@ class Sizes:
     clients: int  # P8
     drains: int  # P9
     outages: int  # P10
+    outage_seconds: float  # P10: at most
     faults: int  # P10: of each kind
     fault_seconds: float  # P10
     streams: int  # P13: at once
@@ -31,18 +32,20 @@ class Sizes:
     refusals: int  # P18: of each kind of bad key
     slow: int  # P20: of each kind
     churn_seconds: float  # P21
+    churn_slope: float  # P21: the most that memory may grow, in MB in ten minutes
 
 
 SMALL: Final = Sizes(
     name="small", kills=10, jobs=300, crashes=5, freezes=5, keys=20, repeats=20, cancels=40,
-    races=20, usual=40, overload_seconds=5, clients=50, drains=3, outages=3, faults=1,
-    fault_seconds=2, streams=100, guesses=500, refusals=200, slow=40,
-    churn_seconds=60,
+    races=20, usual=40, overload_seconds=5, clients=50, drains=3, outages=3, outage_seconds=3,
+    faults=1, fault_seconds=2, streams=100, guesses=500, refusals=200, slow=40,
+    churn_seconds=60, churn_slope=120,  # its first minute: nine megabytes
 )  # fmt: skip
 FULL: Final = Sizes(
     name="full", kills=50, jobs=1500, crashes=50, freezes=100, keys=100, repeats=50, cancels=500,
-    races=200, usual=500, overload_seconds=60, clients=500, drains=20, outages=20, faults=10,
-    fault_seconds=5, streams=1000, guesses=5000, refusals=10_000, slow=200,
-    churn_seconds=600,
+    races=200, usual=500, overload_seconds=60, clients=500, drains=20, outages=20,
+    outage_seconds=10, faults=10, fault_seconds=5, streams=1000, guesses=5000, refusals=10_000,
+    slow=200,
+    churn_seconds=600, churn_slope=1,
 )  # fmt: skip
 COLUMNS: Final = {sizes.name: sizes for sizes in (SMALL, FULL)}
