@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from linocut.errors import Unavailable
 from linocut.jobs import tally as tally_module
@@ -171,3 +172,21 @@ def test_it_counts_by_itself_now_and_then(
         counting.cancel()
 
     run(story)
+
+
+def test_any_number_of_records_is_asked_for_in_few_statements(run: Any) -> None:
+    asked: set[str] = set()
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.add(statement)
+
+    async def story(store: Store) -> None:
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            for count in range(1, 65):
+                assert await store.ended([str(number) for number in range(count)], 0.0) == []
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+
+    run(story)
+    assert len(asked) == 7, "for 1, 2, 4, 8, 16, 32 and 64"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,8 @@ def test_a_data_uri_is_stored_for_the_request(tmp_path: Path, desk: ModuleType) 
         stored = await service.store.file(keys[0])
         assert stored is not None
         assert (stored.tenant, stored.kind, stored.size) == ("ours", "reference", 9)
+        guard: Any = service.guard
+        assert guard.owners == ["ours", "ours"]
 
     desk.run(tmp_path, scenario)
 

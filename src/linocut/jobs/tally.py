@@ -31,7 +31,9 @@ log = structlog.get_logger(__name__)
 
 EVERY: Final = 5.0
 PAGE: Final = 500
-MOST_REMEMBERED: Final = 20_000  # a write is tried again for a minute or so, not for hours
+# What is told again is told within seconds: a canceled run is paid for, a lost answer asked for
+# anew; and while the database is away, nothing else ends.
+MOST_REMEMBERED: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class Ended:
     stored: int
 
 
-async def ended(connection: AsyncConnection, ids: Collection[str], since: float) -> Sequence[Ended]:
+async def ended(connection: AsyncConnection, ids: Sequence[str], since: float) -> Sequence[Ended]:
     """Those of the records that have ended since then."""
     stored = (
         select(func.coalesce(func.sum(files.c.size), 0))
@@ -59,12 +61,21 @@ async def ended(connection: AsyncConnection, ids: Collection[str], since: float)
     )
     rows = await connection.execute(
         select(records, stored.label("stored")).where(
-            records.c.id.in_(ids),
+            records.c.id.in_(_padded(ids)),
             records.c.state.in_(FINAL),
             records.c.finished_at >= millis(since),
         )
     )
     return [_ended(record_of(row), int(row.stored)) for row in rows]
+
+
+def _padded(ids: Sequence[str]) -> list[str]:
+    """A power of two of them, the last one repeated.
+
+    Each number is a statement of its own, and the driver keeps 128 of them a connection.
+    """
+    most = 1 << (len(ids) - 1).bit_length() if ids else 0
+    return [*ids, *list(ids[-1:]) * (most - len(ids))]
 
 
 def _ended(record: Record, stored: int) -> Ended:

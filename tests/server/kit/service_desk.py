@@ -70,10 +70,16 @@ def parsed(raw: bytes | str) -> list[dict[str, Any]]:
 
 
 class PlainGuard:
-    """Takes what begins with PICTURE; every picture is 80 x 64."""
+    """Takes what begins with PICTURE; every picture is 80 x 64. Notes whose they were."""
 
-    async def normalise(self, data: bytes, name: str = "the picture") -> Normalised:
+    def __init__(self) -> None:
+        self.owners: list[str] = []
+
+    async def normalise(
+        self, data: bytes, name: str = "the picture", *, owner: str = ""
+    ) -> Normalised:
         """The bytes, as if they had been encoded anew."""
+        self.owners.append(owner)
         if not data.startswith(b"PICTURE"):
             raise InvalidPicture(f"{name} is no picture")
         return Normalised(
