@@ -23,6 +23,14 @@ from linocut_training.gates import Edit, Prompt, Seen
 
 PROMPTS, EDITS = gates.prompts(), gates.edits()
 HOW = gates.read_rules()["drawing"]
+MINI = Path(__file__).parents[2] / "checkpoints" / "linocut-mini"
+
+
+def test_the_committed_figures_are_of_the_committed_weights() -> None:
+    weights = evaluation.fingerprint(MINI / "src" / "linocut_mini" / "checkpoint")
+    assert f"Weights: `{weights[:16]}`" in (MINI / "evaluation.md").read_text(encoding="utf-8")
+    results = json.loads((gates.FOLDER / "results.json").read_text(encoding="utf-8"))
+    assert results["weights_sha256"] == weights
 
 
 def test_the_committed_questions_are_the_ones_that_are_asked() -> None:

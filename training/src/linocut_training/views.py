@@ -48,7 +48,7 @@ class View:
 
 
 def grids() -> tuple[tuple[int, int], ...]:
-    """The square grid, then every other that pictures of 256 to 1024 px or the API's are drawn on."""
+    """The square grid, then every other that the API's and sides of 256 to 1024 px are drawn on."""
     wanted = [*ASPECT_RATIOS.values(), *SMALLER, *product(SIDES, SIDES)]
     drawn = [
         drawn_size(w, h, pixels_per_token=PIXELS, native_max_tokens=MINI.native_max_tokens)

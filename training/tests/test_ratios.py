@@ -1,0 +1,40 @@
+"""Shapes that are not square are judged by the same eyes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from linocut.request import ImageRequest, Picture
+from linocut_training import ratios
+from linocut_training.concepts import CONCEPTS
+from linocut_training.gates import Seen
+
+
+class Counting:
+    """In the judge's place: it takes everything for an apple in 3D on white."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def look(self, pictures: list[np.ndarray]) -> list[Seen]:
+        """The same of each; and notes its shape."""
+        self.shapes += [pixels.shape for pixels in pictures]
+        return [Seen((CONCEPTS[0].key,) * 5, "3d", "white") for _ in pictures]
+
+
+def test_every_thing_is_drawn_once_in_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge, asked = Counting(), list[ImageRequest]()
+
+    def draw(request: ImageRequest) -> Picture:
+        asked.append(request)
+        return Picture(request.width, request.height, bytes(3 * request.width * request.height))
+
+    monkeypatch.setattr(ratios.Judge, "open", lambda work: judge)
+    found = ratios.measure(Path("unused"), draw)
+    assert list(found) == ["1:1", "4:3", "3:4", "16:9", "9:16", "21:9", "2:1", "4:1"]
+    assert len(asked) == len(judge.shapes) == len(CONCEPTS) * len(found)
+    assert {request.seed for request in asked} == {1}
+    assert set(judge.shapes) == {(h, w, 3) for w, h in ratios.SHAPES.values()}
+    assert {shares["pictures"] for shares in found.values()} == {len(CONCEPTS)}
+    assert {shares["concept_top1"] for shares in found.values()} == {round(1 / len(CONCEPTS), 4)}
