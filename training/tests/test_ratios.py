@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from linocut.request import ImageRequest, Picture
+from linocut.sizes import ASPECT_RATIOS
 from linocut_training import ratios
 from linocut_training.concepts import CONCEPTS
 from linocut_training.gates import Seen
@@ -32,7 +33,7 @@ def test_every_thing_is_drawn_once_in_every_shape(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(ratios.Judge, "open", lambda work: judge)
     found = ratios.measure(Path("unused"), draw)
-    assert list(found) == ["1:1", "4:3", "3:4", "16:9", "9:16", "21:9", "2:1", "4:1"]
+    assert list(found) == [*ASPECT_RATIOS, "2:1", "4:1"]
     assert len(asked) == len(judge.shapes) == len(CONCEPTS) * len(found)
     assert {request.seed for request in asked} == {1}
     assert set(judge.shapes) == {(h, w, 3) for w, h in ratios.SHAPES.values()}

@@ -17,7 +17,7 @@ import numpy as np
 
 from linocut.engine import Engine
 from linocut.request import ImageRequest, Picture
-from linocut.sizes import size_of
+from linocut.sizes import ASPECT_RATIOS, size_of
 from linocut_training import gates
 from linocut_training.classifier import Judge
 from linocut_training.evaluate import fingerprint, request_of
@@ -25,7 +25,7 @@ from linocut_training.gates import Prompt
 
 SEED: Final = 1
 SHAPES: Final[Mapping[str, tuple[int, int]]] = {
-    **{ratio: size_of(ratio, "0.25") for ratio in ("1:1", "4:3", "3:4", "16:9", "9:16", "21:9")},
+    **{ratio: size_of(ratio, "0.25") for ratio in ASPECT_RATIOS},
     "2:1": (512, 256),
     "4:1": (1024, 256),
 }
