@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from diffusers import Flux2Pipeline
 
 from linocut import Engine, ImageRequest
+from linocut.catalog import ModelConfig
 from linocut.cost import Product, request_cost, step_flops, step_products
 from linocut.engine.placement import DTYPES
 from linocut.events import Done, Step
@@ -101,25 +102,21 @@ def floor(products: tuple[Product, ...], dtype: torch.dtype) -> float:
     return min(seconds)
 
 
-def on_grid(engine: Engine, native: int, request: ImageRequest) -> Iterator[str]:
+def on_grid(engine: Engine, native: ModelConfig, request: ImageRequest) -> Iterator[str]:
     """The grids that a request can be drawn on, the engine set to each in turn.
 
     "native": as the checkpoint draws it. "whole": a token for every cell, where the checkpoint by
     itself would draw fewer; the picture is worse, its speed is that of a larger checkpoint.
     """
     p = engine.checkpoint.config.autoencoder.pixels_per_token
-    engine.checkpoint = _limited(engine, native)
+    engine.checkpoint = replace(engine.checkpoint, config=native)
     plan = engine.plan(request)
     yield "native"
     asked = request.width, request.height
     if (plan.width, plan.height) != asked and not any(side % p for side in asked):
-        engine.checkpoint = _limited(engine, MAX_PIXELS // p**2)
+        whole = replace(native, native_max_tokens=MAX_PIXELS // p**2, native_short_side=None)
+        engine.checkpoint = replace(engine.checkpoint, config=whole)
         yield "whole"
-
-
-def _limited(engine: Engine, tokens: int) -> Any:
-    checkpoint = engine.checkpoint
-    return replace(checkpoint, config=replace(checkpoint.config, native_max_tokens=tokens))
 
 
 def measure(
@@ -169,7 +166,7 @@ def cases(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     numbers = count(1)  # one for each pair of the whole run: no prompt comes twice
     for dtype in args.dtypes:
         with Engine.open(args.checkpoint, device="cpu", dtype=dtype) as engine:
-            native = engine.checkpoint.config.native_max_tokens
+            native = engine.checkpoint.config
             folder, kind = engine.checkpoint.folder, DTYPES[dtype]
             pipe = Flux2Pipeline.from_pretrained(folder, torch_dtype=kind)
             pipe.set_progress_bar_config(disable=True)

@@ -57,8 +57,8 @@ def test_reading_512_tokens_costs_the_published_figure() -> None:
 
 def test_a_checkpoint_that_draws_small_costs_little_at_any_size() -> None:
     ours = cost.request_cost(ImageRequest(prompt="", width=2048, height=1024), MINI)
-    assert (ours.drawn_width, ours.drawn_height) == (320, 160)
-    assert ours.lengths == Lengths(text=64, drawn=50)
+    assert (ours.drawn_width, ours.drawn_height) == (512, 256)
+    assert ours.lengths == Lengths(text=64, drawn=128)
 
 
 @given(st.integers(1, 50), st.floats(0, 1))

@@ -45,7 +45,9 @@ EVENTS = [
     (Preview(4, PICTURE), {"event": "preview", "i": 4, "width": 2, "height": 1}),
     (Decoding(), {"event": "decoding"}),
     (
-        Done(PICTURE, 7, 128, 96, "bf16", "tiny", demo=False, timings={"decoding": 0.25}),
+        Done(
+            PICTURE, 7, 128, 96, "bf16", "tiny", demo=False, timings={"decoding": 0.25}, threads=2
+        ),
         {
             "event": "done",
             "width": 2,
@@ -58,6 +60,7 @@ EVENTS = [
             "demo": False,
             "warnings": [],
             "timings": {"decoding": 0.25},
+            "threads": 2,
         },
     ),
     (

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linocut.catalog import MINI
 from linocut.errors import InvalidRequest
 from linocut.images import decode
 from linocut.request import MOST_DECODED, MOST_SENT, ImageRequest
@@ -13,6 +14,7 @@ from linocut.sizes import (
     ASPECT_RATIOS,
     DIVISORS,
     drawn_size,
+    reference_size,
     size_of,
     start_index,
 )
@@ -64,10 +66,26 @@ def test_a_drawn_size_lies_on_the_grid_and_within_the_tokens(
     assert 1 <= drawn[0] // side * (drawn[1] // side) <= most
 
 
-@given(SIDES, SIDES)
-def test_turning_the_request_turns_what_is_drawn(width: int, height: int) -> None:
-    across = drawn_size(width, height, pixels_per_token=32, native_max_tokens=64)
-    down = drawn_size(height, width, pixels_per_token=32, native_max_tokens=64)
+@given(SIDES, SIDES, st.sampled_from((16, 64, 256)), st.sampled_from((2, 8, 11)))
+def test_the_shorter_side_keeps_within_its_own_limit(
+    width: int, height: int, most: int, short: int
+) -> None:
+    drawn = drawn_size(
+        width, height, pixels_per_token=32, native_max_tokens=most, native_short_side=short
+    )
+    rows, columns = drawn[1] // 32, drawn[0] // 32
+    assert drawn[0] % 32 == drawn[1] % 32 == 0
+    assert rows * columns <= most
+    assert 1 <= min(rows, columns) <= short
+
+
+@given(SIDES, SIDES, st.sampled_from((None, 8)))
+def test_turning_the_request_turns_what_is_drawn(
+    width: int, height: int, short: int | None
+) -> None:
+    limits = {"pixels_per_token": 32, "native_max_tokens": 256, "native_short_side": short}
+    across = drawn_size(width, height, **limits)
+    down = drawn_size(height, width, **limits)
     assert across == down[::-1]
 
 
@@ -78,20 +96,49 @@ def test_turning_the_request_turns_what_is_drawn(width: int, height: int) -> Non
         ((512, 512), (256, 256)),
         ((1024, 1024), (256, 256)),
         ((128, 128), (128, 128)),
-        ((2048, 1024), (320, 160)),
+        ((2048, 1024), (512, 256)),
+        ((1344, 768), (448, 256)),
+        ((896, 1088), (256, 320)),
+        ((1536, 640), (608, 256)),
+        ((1024, 256), (1024, 256)),
+        ((2048, 64), (2048, 64)),
+        ((2048, 256), (1280, 160)),
     ],
 )
 def test_what_the_mini_draws(asked: tuple[int, int], drawn: tuple[int, int]) -> None:
-    assert drawn_size(*asked, pixels_per_token=32, native_max_tokens=64) == drawn
+    assert MINI.drawn_size(*asked) == drawn
+
+
+def test_without_a_limit_of_its_own_a_side_is_as_long_as_the_tokens_let_it() -> None:
+    assert drawn_size(1024, 1024, pixels_per_token=32, native_max_tokens=256) == (512, 512)
+    assert drawn_size(2048, 1024, pixels_per_token=32, native_max_tokens=64) == (320, 160)
 
 
 @pytest.mark.parametrize("ratio", ASPECT_RATIOS)
 def test_the_mini_crops_little_off_the_sizes_of_the_table(ratio: str) -> None:
     width, height = ASPECT_RATIOS[ratio]
-    across, down = drawn_size(width, height, pixels_per_token=32, native_max_tokens=64)
+    across, down = MINI.drawn_size(width, height)
     kept = min(across * height / (down * width), down * width / (across * height))
-    assert kept >= 0.9
-    assert across * down >= 0.75 * 256 * 256
+    assert kept >= 0.96
+    assert min(across, down) == 256
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from((256, 100)))
+def test_a_large_reference_gets_the_shorter_side_to_the_pixel(
+    width: int, height: int, short: int
+) -> None:
+    found = reference_size((width, height), count=1, most_pixels=10**9, short_side=short)
+    if min(width, height) <= short:
+        assert found == (width, height)
+    else:
+        assert min(found) == short
+        longer = max(width, height) * short / min(width, height)
+        assert longer - 1 < max(found) <= longer
+
+
+def test_a_long_reference_keeps_within_the_pixels_too() -> None:
+    size = reference_size((4000, 400), count=1, most_pixels=512 * 512, short_side=256)
+    assert size == (1619, 161)
 
 
 @pytest.mark.parametrize(

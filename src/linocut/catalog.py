@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from linocut.errors import CheckpointInvalid
+from linocut.sizes import drawn_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +134,28 @@ class ModelConfig:
     text_encoder: TextEncoderConfig = TextEncoderConfig()
     conditioning: TextConditioning = TextConditioning()
     native_max_tokens: int = 16384
+    native_short_side: int | None = None
+
+    @property
+    def most_pixels(self) -> int:
+        """How many pixels it draws at most."""
+        return self.native_max_tokens * self.autoencoder.pixels_per_token**2
+
+    @property
+    def short_side_pixels(self) -> int | None:
+        """How many pixels the shorter side has at most, where that is limited."""
+        side = self.native_short_side
+        return side and side * self.autoencoder.pixels_per_token
+
+    def drawn_size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) that it draws for such a request."""
+        return drawn_size(
+            width,
+            height,
+            pixels_per_token=self.autoencoder.pixels_per_token,
+            native_max_tokens=self.native_max_tokens,
+            native_short_side=self.native_short_side,
+        )
 
 
 DEV = ModelConfig()
@@ -176,7 +199,8 @@ MINI = ModelConfig(
         num_layers=7,
     ),
     conditioning=TextConditioning(layers=(2, 4, 6), max_tokens=64),
-    native_max_tokens=64,
+    native_max_tokens=256,
+    native_short_side=8,
 )
 
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from linocut.catalog import AutoencoderConfig, ModelConfig, TextEncoderConfig, TransformerConfig
 from linocut.request import ImageRequest, Picture
-from linocut.sizes import covering_size, drawn_size, reference_size, start_index
+from linocut.sizes import covering_size, reference_size, start_index
 
 FULL: Final = 4  # bytes of fp32, which the autoencoder and the rotary tables are always in
 HALF: Final = 2  # bytes of bf16, the smallest that the networks compute in
@@ -146,8 +146,7 @@ def request_cost(
     once, as the engine does. Previews are not counted: the clock decides how many there are.
     """
     p, size = model.autoencoder.pixels_per_token, (request.width, request.height)
-    most = model.native_max_tokens
-    width, height = drawn_size(*size, pixels_per_token=p, native_max_tokens=most)
+    width, height = model.drawn_size(*size)
     references = [prepared(picture, request, model) for picture in request.references]
     lengths = Lengths(
         text=model.conditioning.max_tokens,
@@ -195,8 +194,9 @@ def prepared(picture: Picture, request: ImageRequest, model: ModelConfig) -> Cut
     """A reference as it is encoded."""
     p, count = model.autoencoder.pixels_per_token, len(request.references)
     width, height = reference_size(
-        (picture.width, picture.height), count=count, most_pixels=model.native_max_tokens * p * p
-    )
+        (picture.width, picture.height), count=count, most_pixels=model.most_pixels,
+        short_side=model.short_side_pixels,
+    )  # fmt: skip
     return Cut(picture, (width, height), width // p * p, height // p * p)
 
 

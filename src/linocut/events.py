@@ -58,7 +58,10 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The picture, and everything needed to draw it again."""
+    """The picture, and everything needed to draw it again.
+
+    threads: how many a CPU computed with, a part of the mode; None on a GPU.
+    """
 
     picture: Picture
     seed: int
@@ -69,6 +72,7 @@ class Done:
     demo: bool
     warnings: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

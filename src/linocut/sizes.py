@@ -48,23 +48,32 @@ def size_of(aspect_ratio: str, megapixels: str) -> tuple[int, int]:
 
 @lru_cache(maxsize=1024)  # to compare all grids takes milliseconds, and few sizes are asked for
 def drawn_size(
-    width: int, height: int, *, pixels_per_token: int, native_max_tokens: int
+    width: int,
+    height: int,
+    *,
+    pixels_per_token: int,
+    native_max_tokens: int,
+    native_short_side: int | None = None,
 ) -> tuple[int, int]:
     """The size that a checkpoint draws for a request of width x height.
 
-    The request itself where both sides are multiples of `pixels_per_token` and it has at most
-    `native_max_tokens` tokens; else the largest grid of the request's aspect within that number,
-    or nearly of it. The result is then resized to cover the request and cropped.
+    The request itself where both sides are multiples of `pixels_per_token`, it has at most
+    `native_max_tokens` tokens, and its shorter side, if that is limited, at most
+    `native_short_side`; else the largest such grid of the request's aspect, or nearly of it. The
+    result is then resized to cover the request and cropped.
     """
     p = pixels_per_token
-    if width % p == 0 and height % p == 0 and (width // p) * (height // p) <= native_max_tokens:
+    side = native_short_side or native_max_tokens
+    rows, columns = height // p, width // p
+    on_grid = width % p == 0 and height % p == 0
+    if on_grid and rows * columns <= native_max_tokens and min(rows, columns) <= side:
         return width, height
-    rows, columns = _closest_grid(Fraction(width, height), native_max_tokens)
+    rows, columns = _closest_grid(Fraction(width, height), native_max_tokens, side)
     return columns * p, rows * p
 
 
-def _closest_grid(aspect: Fraction, most: int) -> tuple[int, int]:
-    """(rows, columns), rows · columns <= most: nearly the aspect, nearly `most`.
+def _closest_grid(aspect: Fraction, most: int, side: int) -> tuple[int, int]:
+    """(rows, columns) of at most `most` tokens, the shorter of at most `side`: nearly the aspect.
 
     The score is the cube of the share that survives the crop, times the share of `most` that is
     drawn: a lost edge may cost the subject, lost tokens only cost detail.
@@ -79,7 +88,7 @@ def _closest_grid(aspect: Fraction, most: int) -> tuple[int, int]:
         (rows, min(columns, most // rows))
         for rows in range(1, most + 1)
         for columns in _near(aspect * rows)
-        if min(columns, most // rows) >= 1
+        if 1 <= min(rows, columns, most // rows) <= side
     )
     return max(grids, key=lambda grid: (score(*grid), -grid[0]))
 
@@ -89,11 +98,17 @@ def _near(value: Fraction) -> tuple[int, int]:
     return max(below, 1), max(below + 1, 1)
 
 
-def reference_size(size: tuple[int, int], *, count: int, most_pixels: int) -> tuple[int, int]:
+def reference_size(
+    size: tuple[int, int], *, count: int, most_pixels: int, short_side: int | None = None
+) -> tuple[int, int]:
     """What a reference is scaled to before it is cropped to whole tokens: itself, or smaller.
 
-    count: how many references the request has. most_pixels: what the checkpoint draws at most.
+    count: how many references the request has. most_pixels, short_side: what the checkpoint draws
+    at most, all of it and along the shorter side, in pixels.
     """
+    shorter = min(size)
+    if short_side is not None and shorter > short_side:
+        size = size[0] * short_side // shorter, size[1] * short_side // shorter
     width, height = size
     limit = min(ONE_REFERENCE_PIXELS if count == 1 else MORE_REFERENCES_PIXELS, most_pixels)
     if width * height <= limit:

@@ -58,6 +58,7 @@ class FakeEngine:
             checkpoint="linocut-mini",
             demo=True,
             warnings=(WARNING, "the prompt was cut"),
+            threads=3,
             timings={"encoding": 0.5, "denoising": 1.0, "decoding": 0.25},
         )
 

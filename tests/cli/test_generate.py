@@ -228,8 +228,9 @@ def test_json_is_one_object_and_nothing_else(linocut: Run, fake: Any) -> None:
     assert set(timings) == {"loading", "encoding", "denoising", "decoding", "saving"}
     assert values == {
         "path": "a.jpg", "seed": 3, "width": 64, "height": 64, "drawn_width": 32,
-        "drawn_height": 32, "checkpoint": "linocut-mini", "mode": "exact", "demo": True,
-        "warnings": ["drawn by a fake", "the prompt was cut"], "safety": {"checked": True},
+        "drawn_height": 32, "checkpoint": "linocut-mini", "mode": "exact", "threads": 3,
+        "demo": True, "warnings": ["drawn by a fake", "the prompt was cut"],
+        "safety": {"checked": True},
         "parameters": {
             "prompt": "a cat", "num_inference_steps": 4, "guidance": 3.0, "prompt_strength": 1.0,
             "references": 0, "output_format": "jpg", "output_quality": 80,

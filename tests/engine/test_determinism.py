@@ -80,7 +80,9 @@ def all_threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("all_threads")
 def test_runs_with_several_threads_give_the_same_bytes(engine: Engine) -> None:
-    assert len({engine.draw(PLAIN).picture for _ in range(4)}) == 1
+    runs = [engine.draw(PLAIN) for _ in range(20)]
+    assert len({done.picture for done in runs}) == 1
+    assert {done.threads for done in runs} == {2}
 
 
 def test_requests_that_take_turns_step_by_step_give_the_same_bytes(

@@ -217,6 +217,19 @@ def test_a_request_beyond_the_checkpoints_size_is_drawn_smaller_and_resized(
         assert latent.shape == (1, 16, 4, 6)
 
 
+def test_the_shorter_side_may_be_limited_alone(
+    tiny_folder: Path, tmp_path: Path, small: SimpleNamespace
+) -> None:
+    folder = variant(tiny_folder, tmp_path / "short", native_max_tokens=40, native_short_side=4)
+    with Engine.open(folder, device="cpu") as engine:
+        wide = engine.draw(replace(REQUEST, width=160, height=64))
+        assert (wide.drawn_width, wide.drawn_height, wide.warnings) == (160, 64, ())
+        square = engine.draw(replace(REQUEST, width=96, height=96))
+        assert (square.drawn_width, square.drawn_height) == (64, 64)
+        latent = engine._reference(small.random_picture(192, 96, 1), count=1)
+        assert latent.shape == (1, 16, 4, 8)
+
+
 def test_a_demo_says_that_it_is_one(tiny_folder: Path, tmp_path: Path) -> None:
     folder = variant(tiny_folder, tmp_path / "toy", demo=True)
     with Engine.open(folder, device="cpu") as engine:

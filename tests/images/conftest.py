@@ -48,6 +48,7 @@ def metadata() -> Metadata:
         checkpoint="linocut-mini",
         mode="exact",
         demo=True,
+        threads=2,
         software="linocut 0.1.0",
     )
 

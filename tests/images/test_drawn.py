@@ -25,6 +25,7 @@ DONE = Done(
     mode="exact",
     checkpoint="linocut-mini",
     demo=True,
+    threads=4,
 )
 
 
@@ -57,6 +58,7 @@ def test_every_value_is_described() -> None:
         "checkpoint": "linocut-mini",
         "mode": "exact",
         "demo": True,
+        "threads": 4,
         "ai_generated": True,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pyexiv2
@@ -66,6 +67,9 @@ def test_a_value_of_a_later_version_is_passed_over(metadata: Metadata) -> None:
         ("seed", "4711"),
         ("seed", -1),
         ("seed", True),
+        ("threads", "2"),
+        ("threads", -1),
+        ("threads", 1.5),
         ("seed", 10**30),
         ("width", 48.0),
         ("demo", 1),
@@ -124,6 +128,14 @@ def test_a_packet_beyond_the_limit_is_not_parsed(metadata: Metadata) -> None:
 def test_a_compressed_packet_is_not_blown_up(metadata: Metadata) -> None:
     packet = " " * 50_000_000 + packet_with(metadata.to_json())
     assert read_metadata(png_with(packet, compressed=True)) is None
+
+
+def test_a_file_from_before_threads_were_noted_is_read(
+    picture: Picture, metadata: Metadata
+) -> None:
+    data = encode(picture, format="png", metadata=replace(metadata, threads=None))
+    assert b"threads" not in data
+    assert read_metadata(data) == replace(metadata, threads=None)
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF"])

@@ -20,6 +20,7 @@ from linocut.catalog import (
 )
 from linocut.model.autoencoder import Autoencoder
 from linocut.model.transformer import Transformer
+from linocut.weights import configs
 from linocut.weights.configs import inferred_autoencoder, inferred_transformer
 from linocut.weights.files import open_checkpoint
 from linocut.weights.headers import Stored
@@ -120,11 +121,21 @@ def test_a_configuration_that_is_none_is_named_with_its_file(
 
 
 def test_linocut_json_is_heard(copy: Path, edit: Edit) -> None:
-    edit(copy / "linocut.json", max_text_tokens=64, native_max_tokens=100, demo=True)
+    edit(
+        copy / "linocut.json",
+        max_text_tokens=64, native_max_tokens=100, native_short_side=6, demo=True,
+    )  # fmt: skip
     found = open_checkpoint(copy)
     assert found.demo
-    assert found.config.native_max_tokens == 100
+    assert (found.config.native_max_tokens, found.config.native_short_side) == (100, 6)
     assert (found.config.conditioning.layers, found.config.conditioning.max_tokens) == (TAPS, 64)
+
+
+def test_the_page_about_checkpoints_names_every_key() -> None:
+    page = Path(__file__).parents[2] / "docs" / "checkpoints.md"
+    rows = page.read_text(encoding="utf-8").split("## `linocut.json`")[1].splitlines()
+    named = [row.split("`")[1] for row in rows if row.startswith("| `")]
+    assert named == list(configs.Declared.__dataclass_fields__)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +151,8 @@ def test_linocut_json_is_heard(copy: Path, edit: Edit) -> None:
         ("max_text_tokens", False),
         ("native_max_tokens", -4),
         ("native_max_tokens", 2**60),
+        ("native_short_side", 0),
+        ("native_short_side", 2.5),
         ("demo", 1),
         ("demo", "yes"),
         ("text_layer", [1, 2, 3]),

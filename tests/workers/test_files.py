@@ -17,7 +17,7 @@ from linocut.workers.files import finished, preview_file, with_references
 
 RED = Picture(64, 64, b"\xff\0\0" * 64 * 64)
 STARTED = Started("fake", "bf16", 32, 32, 4)
-DONE = Done(RED, 5, 32, 32, "bf16", "fake", True, ("a warning",), {"encoding": 0.5})
+DONE = Done(RED, 5, 32, 32, "bf16", "fake", True, ("a warning",), {"encoding": 0.5}, 2)
 
 
 def png(colour: str) -> bytes:
@@ -72,7 +72,8 @@ def test_what_is_known_comes_beside_the_picture(workers: SimpleNamespace) -> Non
     assert set(timings) == {"encoding", "saving"}
     assert dict(out.metadata) == {
         "seed": 5, "width": 64, "height": 64, "drawn_width": 32, "drawn_height": 32,
-        "mode": "bf16", "checkpoint": "fake", "demo": True, "safety": {"checked": False},
+        "mode": "bf16", "checkpoint": "fake", "demo": True, "threads": 2,
+        "safety": {"checked": False},
         "warnings": ["a warning"], "timings": timings,
     }  # fmt: skip
     assert out.seconds >= timings["saving"]

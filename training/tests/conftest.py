@@ -56,7 +56,8 @@ TOY = ModelConfig(
         num_layers=4,
     ),
     conditioning=TextConditioning(layers=(1, 2, 3), max_tokens=24),
-    native_max_tokens=64,
+    native_max_tokens=256,
+    native_short_side=8,
 )
 WORDS = ("a red apple", "draw the apple on a blue background", "turn it into a sticker")
 

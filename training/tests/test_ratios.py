@@ -9,6 +9,7 @@ from linocut.request import ImageRequest, Picture
 from linocut.sizes import ASPECT_RATIOS
 from linocut_training import ratios
 from linocut_training.concepts import CONCEPTS
+from linocut_training.evaluate import draw_share
 from linocut_training.gates import Seen
 
 
@@ -24,18 +25,23 @@ class Counting:
         return [Seen((CONCEPTS[0].key,) * 5, "3d", "white") for _ in pictures]
 
 
-def test_every_thing_is_drawn_once_in_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge, asked = Counting(), list[ImageRequest]()
+def blank(request: ImageRequest) -> Picture:
+    """A black picture of the size that is asked for."""
+    return Picture(request.width, request.height, bytes(3 * request.width * request.height))
 
-    def draw(request: ImageRequest) -> Picture:
-        asked.append(request)
-        return Picture(request.width, request.height, bytes(3 * request.width * request.height))
 
+def test_every_thing_is_drawn_and_judged_once_in_every_shape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, judge = ratios.requests(), Counting()
+    assert {request.seed for request in asked.values()} == {1}
+    for shape in ratios.SHAPES:
+        (tmp_path / shape).mkdir()
+    draw_share(blank, asked, tmp_path)
     monkeypatch.setattr(ratios.Judge, "open", lambda work: judge)
-    found = ratios.measure(Path("unused"), draw)
-    assert list(found) == [*ASPECT_RATIOS, "2:1", "4:1"]
+    found = ratios.judged(Path("unused"), tmp_path)
+    assert list(found) == [*(name.replace(":", "-") for name in ASPECT_RATIOS), "2-1", "4-1"]
     assert len(asked) == len(judge.shapes) == len(CONCEPTS) * len(found)
-    assert {request.seed for request in asked} == {1}
     assert set(judge.shapes) == {(h, w, 3) for w, h in ratios.SHAPES.values()}
     assert {shares["pictures"] for shares in found.values()} == {len(CONCEPTS)}
     assert {shares["concept_top1"] for shares in found.values()} == {round(1 / len(CONCEPTS), 4)}

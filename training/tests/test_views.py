@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linocut.catalog import MINI
-from linocut.sizes import ASPECT_RATIOS, DIVISORS, drawn_size, size_of
+from linocut.sizes import ASPECT_RATIOS, DIVISORS, size_of
 from linocut_training import views
 from linocut_training.concepts import BACKGROUNDS, CONCEPTS, STYLES
 
-SIDEWAYS = (6, 10)
+SIDEWAYS = (8, 12)
+RARE = (8, 13)
 
 
 class Blurred:
@@ -41,27 +42,15 @@ def work(tmp_path, cutouts, monkeypatch) -> Path:
 def test_every_size_up_to_1024_px_is_drawn_on_a_grid_that_is_learned(width) -> None:
     known = views.grids()
     for height in range(256, 1025, 16):
-        columns, rows = (
-            side // 32
-            for side in drawn_size(
-                width,
-                height,
-                pixels_per_token=MINI.autoencoder.pixels_per_token,
-                native_max_tokens=MINI.native_max_tokens,
-            )
-        )
+        columns, rows = (side // 32 for side in MINI.drawn_size(width, height))
         assert (rows, columns) in known
 
 
 @pytest.mark.parametrize("ratio", ASPECT_RATIOS)
 @pytest.mark.parametrize("megapixels", DIVISORS)
 def test_every_size_of_the_api_is_drawn_on_a_grid_that_is_learned(ratio, megapixels) -> None:
-    width, height = drawn_size(
-        *size_of(ratio, megapixels),
-        pixels_per_token=MINI.autoencoder.pixels_per_token,
-        native_max_tokens=MINI.native_max_tokens,
-    )
-    assert (height // 32, width // 32) in views.grids()
+    width, height = MINI.drawn_size(*size_of(ratio, megapixels))
+    assert (height // 32, width // 32) in views.grids_of_ratios()
 
 
 def test_the_square_grid_comes_first_and_no_grid_twice() -> None:
@@ -69,32 +58,41 @@ def test_the_square_grid_comes_first_and_no_grid_twice() -> None:
     assert found[0] == views.SQUARE == (8, 8)
     assert len(set(found)) == len(found)
     assert max(rows * columns for rows, columns in found) <= MINI.native_max_tokens
+    assert {min(grid) for grid in found} == {8, 6}
+    assert found[: len(views.grids_of_ratios())] == views.grids_of_ratios()
 
 
-@pytest.mark.parametrize("grid", [views.SQUARE, SIDEWAYS])
+@pytest.mark.parametrize("grid", [views.SQUARE, SIDEWAYS, RARE])
 def test_views_come_in_the_same_sorted_order_every_time(grid) -> None:
     found = list(views.views_on(grid))
     assert found == list(views.views_on(grid))
     assert len(set(found)) == len(found)
     keys = [(view.concept, view.style, view.placement) for view in found]
     assert keys == sorted(keys)
-    assert {key[:2] for key in keys} == {
-        (concept, style) for concept in range(len(CONCEPTS)) for style in range(len(STYLES))
-    }
+    both = {(concept, style) for concept in range(len(CONCEPTS)) for style in range(len(STYLES))}
+    if grid == RARE:
+        assert len(keys) == len(both) / 2
+        assert {concept for concept, *_ in keys} == set(range(len(CONCEPTS)))
+        assert {style for _, style, _ in keys} == set(range(len(STYLES)))
+    else:
+        assert {key[:2] for key in keys} == both
 
 
 def test_the_order_is_the_one_that_latents_on_disk_were_written_in() -> None:
     # A change here makes every latent that lies on someone's disk another view's.
-    square, sideways = (list(views.views_on(grid)) for grid in (views.SQUARE, SIDEWAYS))
+    grids = (views.SQUARE, SIDEWAYS, RARE)
+    square, sideways, rare = (list(views.views_on(grid)) for grid in grids)
     assert len(square) == len(CONCEPTS) * 4 * 6 * 14
     assert len(sideways) == len(CONCEPTS) * 4 * 2
+    assert len(rare) == len(CONCEPTS) * 2
     assert [view.colour for view in square[:15]] == [*range(14), 0]
-    assert [view.colour for view in sideways[:8]] == [0, 10, 0, 6, 0, 3, 0, 7]
+    assert [view.colour for view in sideways[:8]] == [0, 12, 0, 2, 0, 9, 0, 7]
+    assert [(view.style, view.colour) for view in rare[:4]] == [(0, 0), (3, 10), (2, 0), (3, 5)]
 
 
 def test_a_concept_has_about_five_hundred_views() -> None:
     seen = Counter(view.concept for grid in views.grids() for view in views.views_on(grid))
-    assert set(seen.values()) == {568}
+    assert set(seen.values()) == {486}
     assert len(seen) == len(CONCEPTS)
 
 
@@ -103,6 +101,12 @@ def test_a_square_view_has_partners_that_differ_in_one_thing() -> None:
     for view in list(known)[::997]:
         assert {replace(view, style=style) for style in range(len(STYLES))} <= known
         assert {replace(view, colour=colour) for colour in range(len(BACKGROUNDS))} <= known
+
+
+def test_rare_grids_are_white_as_often_as_is_asked_for() -> None:
+    colours = Counter(view.colour for view in views.views_on(RARE))
+    assert set(colours) == set(range(14))
+    assert abs(colours[views.WHITE] / colours.total() - views.WHITE_SHARE) < 0.06
 
 
 def test_other_grids_have_white_and_all_other_colours_somewhere() -> None:
@@ -137,6 +141,18 @@ def test_another_style_stands_where_the_first_stood(work) -> None:
     assert not np.array_equal((elsewhere != 255).any(-1), shapes[0])
 
 
+@pytest.mark.parametrize(("grid", "top", "left"), [((8, 13), 0, 2), ((11, 8), 1, 0)])
+def test_elsewhere_the_square_picture_stands_in_the_middle_on_whole_tokens(
+    work, grid, top, left
+) -> None:
+    view = views.View(1, 2, 0, 5)
+    square, wide = (views.picture(work, view, each) for each in (views.SQUARE, grid))
+    middle = wide[top * 32 : top * 32 + 256, left * 32 : left * 32 + 256]
+    assert np.array_equal(middle, square)
+    beside = (wide != BACKGROUNDS[views.COLOUR_NAMES[5]]).any(-1).sum()
+    assert beside == (square != BACKGROUNDS[views.COLOUR_NAMES[5]]).any(-1).sum()
+
+
 def test_shares_of_two_processes_are_what_one_would_have_written(work) -> None:
     views.encode(0, 1, work, Blurred())
     views.join(work, 1)
@@ -151,7 +167,7 @@ def test_shares_of_two_processes_are_what_one_would_have_written(work) -> None:
         assert together.dtype == np.float16
         assert np.array_equal(together, alone[grid])
     files = {file.name for file in (work / "latents").iterdir()}
-    assert files == {"8x8.npy", "6x10.npy"}
+    assert files == {"8x8.npy", "8x12.npy"}
 
 
 def test_the_latents_lie_in_the_order_of_the_views(work) -> None:
@@ -179,7 +195,7 @@ def test_latents_of_fewer_views_are_not_taken_for_these(work, monkeypatch) -> No
     views.encode(0, 1, work, Blurred())
     views.join(work, 1)
     assert views.not_encoded(work) == []
-    monkeypatch.setattr(views, "COLOURS_ELSEWHERE", 3)
+    monkeypatch.setattr(views, "COLOURS_OF_RATIOS", 3)
     assert views.not_encoded(work) == [SIDEWAYS]
     views.encode(0, 1, work, Blurred())
     views.join(work, 1)

@@ -278,7 +278,10 @@ def _report(done: Done, seconds: float) -> None:
 def _summary(
     path: Path | None, done: Done, values: dict[str, Any], *, timings: dict[str, float], **file: Any
 ) -> dict[str, Any]:
-    told = ("seed", "width", "height", "drawn_width", "drawn_height", "checkpoint", "mode", "demo")
+    told = (
+        "seed", "width", "height", "drawn_width", "drawn_height", "checkpoint", "mode", "threads",
+        "demo",
+    )  # fmt: skip
     asked = ("prompt", "num_inference_steps", "guidance", "prompt_strength", "references")
     return {
         "path": str(path),

@@ -113,6 +113,7 @@ def checkpoint_values(checkpoint: Checkpoint) -> dict[str, Any]:
             "max_text_tokens": config.conditioning.max_tokens,
             "pixels_per_token": config.autoencoder.pixels_per_token,
             "native_max_tokens": config.native_max_tokens,
+            "native_short_side": config.native_short_side,
         },
         "memory": {
             dtype: request_cost(request, config, bytes_per_weight=size).memory.total
@@ -133,7 +134,7 @@ def _asked(encoder: TextEncoderConfig, drawing: int) -> dict[str, int] | None:
 def _checkpoint_rows(values: dict[str, Any]) -> dict[str, Any]:
     configuration, parameters = values["configuration"], values["parameters"]
     cells, more = configuration["native_max_tokens"], values["safety_model_memory"]
-    side = configuration["pixels_per_token"]
+    side, short = configuration["pixels_per_token"], configuration["native_short_side"]
     layers = ", ".join(map(str, configuration["text_layers"]))
     return {
         "name": values["name"] + (" (a demo)" if values["demo"] else ""),
@@ -147,7 +148,9 @@ def _checkpoint_rows(values: dict[str, Any]) -> dict[str, Any]:
         f"{configuration['num_heads']} heads",
         "text": f"{configuration['max_text_tokens']} tokens, hidden states {layers}",
         "draws": f"up to {cells:,} tokens of {side} x {side} pixels, "
-        f"{cells * side * side / 1e6:.2g} megapixels; larger pictures are resized",
+        f"{cells * side * side / 1e6:.2g} megapixels"
+        + (f", the shorter side up to {short} tokens" if short else "")
+        + "; larger pictures are resized",
         "memory": f"{_sizes(values['memory'])} for a picture of 1024 x 1024",
         "safety model": more and f"text_encoder takes {_sizes(more)} more",
     }

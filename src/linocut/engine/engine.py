@@ -30,7 +30,7 @@ from linocut.prompt.tokenizer import PromptTokenizer, open_tokenizer
 from linocut.request import ImageRequest, Picture
 from linocut.sampling import noise, pictures, schedule, tokens
 from linocut.sampling.denoise import DenoiseStep, bind, denoise
-from linocut.sizes import drawn_size, start_index
+from linocut.sizes import start_index
 from linocut.weights.files import Checkpoint, open_checkpoint
 from linocut.weights.load import load_autoencoder, load_text_encoder, load_transformer
 
@@ -162,12 +162,7 @@ class Engine:
         """How this checkpoint would draw the request. Raises DoesNotFit for a mode it has not."""
         config = self.checkpoint.config
         p = config.autoencoder.pixels_per_token
-        width, height = drawn_size(
-            request.width,
-            request.height,
-            pixels_per_token=p,
-            native_max_tokens=config.native_max_tokens,
-        )
+        width, height = config.drawn_size(request.width, request.height)
         rows, columns = height // p, width // p
         steps, start = request.num_inference_steps, 0
         if request.references:
@@ -240,6 +235,7 @@ class Engine:
             mode=mode,
             checkpoint=name,
             demo=self.checkpoint.demo,
+            threads=torch.get_num_threads() if self.placement.device.type == "cpu" else None,
             warnings=plan.warnings + _truncation(truncated, self.tokenizer),
             timings=timings,
         )
@@ -282,8 +278,9 @@ class Engine:
         config = self.checkpoint.config
         p = config.autoencoder.pixels_per_token
         prepared = pictures.reference(
-            picture, count=count, multiple=p, most_pixels=config.native_max_tokens * p * p
-        )
+            picture, count=count, multiple=p, most_pixels=config.most_pixels,
+            short_side=config.short_side_pixels,
+        )  # fmt: skip
         return self._encoded(prepared)
 
     def _start(self, plan: Plan) -> Tensor:

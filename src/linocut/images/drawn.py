@@ -61,6 +61,7 @@ def described(request: ImageRequest, done: Done) -> Metadata:
         checkpoint=done.checkpoint,
         mode=done.mode,
         demo=done.demo,
+        threads=done.threads,
         software=f"linocut {own_version()}",
     )
 

@@ -37,7 +37,9 @@ _NOT_IN_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U00
 _KEPT_ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _WHOLE: Final = frozenset(
     {"seed", "width", "height", "drawn_width", "drawn_height", "num_inference_steps", "references"}
+    | {"threads"}
 )
+_MAY_BE_NONE: Final = ("prompt", "threads")
 _LARGEST: Final = 2**63
 
 
@@ -46,7 +48,8 @@ class Metadata:
     """How a picture came to be: enough to draw it again.
 
     prompt: None where it was left out of the file.   references: how many pictures it was shown.
-    checkpoint, mode: what drew it, and how.   software: the program and its version.
+    checkpoint, mode: what drew it, and how.   threads: of the CPU; None where a GPU drew, and in
+    files from before they were noted.   software: the program and its version.
     Every picture with metadata is AI-generated, so that mark is no choice.
     """
 
@@ -65,6 +68,7 @@ class Metadata:
     checkpoint: str
     mode: str
     demo: bool
+    threads: int | None = None
     software: str = "linocut"
 
     def without_prompt(self) -> Metadata:
@@ -195,7 +199,8 @@ def _parse(text: str) -> Metadata | None:
         return None
     if not isinstance(values, dict):
         return None
-    values.setdefault("prompt", None)
+    for name in _MAY_BE_NONE:
+        values.setdefault(name, None)
     names = [field.name for field in fields(Metadata)]
     if not all(name in values and _is_of_its_kind(name, values[name]) for name in names):
         return None
@@ -203,6 +208,8 @@ def _parse(text: str) -> Metadata | None:
 
 
 def _is_of_its_kind(name: str, value: object) -> bool:
+    if value is None:
+        return name in _MAY_BE_NONE
     if name == "demo":
         return isinstance(value, bool)
     if isinstance(value, bool):
@@ -211,4 +218,4 @@ def _is_of_its_kind(name: str, value: object) -> bool:
         return isinstance(value, int) and 0 <= value < _LARGEST
     if name in ("guidance", "prompt_strength"):
         return isinstance(value, int | float) and math.isfinite(value)
-    return isinstance(value, str) or (name == "prompt" and value is None)
+    return isinstance(value, str)

@@ -43,15 +43,17 @@ def cover(picture: Picture, width: int, height: int) -> Picture:
     return Picture(width, height, cropped.tobytes())
 
 
-def reference(picture: Picture, *, count: int, multiple: int, most_pixels: int) -> Tensor:
+def reference(
+    picture: Picture, *, count: int, multiple: int, most_pixels: int, short_side: int | None = None
+) -> Tensor:
     """A reference as the autoencoder takes it: shrunk if too large, cropped to whole tokens.
 
     count: how many references the request has; the published limit is 2024² pixels for one and
-    1024² for each of several. most_pixels: what the checkpoint itself draws at most, if less.
-    multiple: pixels per token. Returns RGB in [-1, 1], [1, 3, H, W].
+    1024² for each of several. most_pixels, short_side: what the checkpoint itself draws at most, if
+    less, and along the shorter side. multiple: pixels per token. RGB in [-1, 1], [1, 3, H, W].
     """
     image = to_image(picture)
-    size = reference_size(image.size, count=count, most_pixels=most_pixels)
+    size = reference_size(image.size, count=count, most_pixels=most_pixels, short_side=short_side)
     if size != image.size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     width, height = image.width // multiple * multiple, image.height // multiple * multiple

@@ -80,6 +80,9 @@ class Metadata(BaseModel):
     checkpoint: str | None = Field(None, description="The checkpoint that drew.")
     mode: str | None = Field(None, description="`exact`, or the fast mode that was permitted.")
     demo: bool | None = Field(None, description="Whether that was the demo checkpoint.")
+    threads: int | None = Field(
+        None, description="How many a CPU computed with: a part of the mode. Null for a GPU."
+    )
     seconds: float | None = Field(None, description="How long a worker was busy with it.")
     timings: dict[str, float] | None = None
     error: StoredError | None = Field(None, description="With status FAILURE only.")

@@ -116,6 +116,7 @@ class Declared:
     text_layers: tuple[int, ...] | None = None
     max_text_tokens: int | None = None
     native_max_tokens: int | None = None
+    native_short_side: int | None = None
     demo: bool = False
 
 
@@ -131,6 +132,7 @@ def declared(fields: Fields) -> Declared:
         text_layers=fields.wholes("text_layers", (), least=0) or None,
         max_text_tokens=fields.whole("max_text_tokens", 0) or None,
         native_max_tokens=fields.whole("native_max_tokens", 0) or None,
+        native_short_side=fields.whole("native_short_side", 0) or None,
         demo=fields.flag("demo", default=False),
     )
 

@@ -313,6 +313,7 @@ def _described(
         config = replace(config, text_encoder=encoder.shape, conditioning=encoder.conditioning)
     if declared.native_max_tokens:
         config = replace(config, native_max_tokens=declared.native_max_tokens)
+    config = replace(config, native_short_side=declared.native_short_side)
     return Checkpoint(
         name=name,
         folder=folder,

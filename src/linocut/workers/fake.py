@@ -27,7 +27,6 @@ from linocut.cost import executed_steps, request_cost
 from linocut.errors import ContentRefused
 from linocut.events import Decoding, Done, Encoding, Preview, Started, Step
 from linocut.request import ImageRequest, Picture
-from linocut.sizes import drawn_size
 from linocut.workers import inside
 from linocut.workers.files import finished, preview_file, with_references
 from linocut.workers.options import reader
@@ -121,12 +120,7 @@ def pixels(request: ImageRequest, width: int, height: int) -> Picture:
 
 
 def _done(request: ImageRequest) -> Done:
-    width, height = drawn_size(
-        request.width,
-        request.height,
-        pixels_per_token=MINI.autoencoder.pixels_per_token,
-        native_max_tokens=MINI.native_max_tokens,
-    )
+    width, height = MINI.drawn_size(request.width, request.height)
     return Done(
         picture=pixels(request, request.width, request.height),
         seed=request.seed,

@@ -81,6 +81,7 @@ def finished(
         "mode": done.mode,
         "checkpoint": done.checkpoint,
         "demo": done.demo,
+        "threads": done.threads,
         "safety": dict(safety),
         "warnings": list(done.warnings),
         "timings": done.timings | {"saving": ended - saving},

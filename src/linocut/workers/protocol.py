@@ -64,9 +64,9 @@ class PreviewFile:
 class Finished:
     """The picture as a file, and everything known about it.
 
-    metadata: seed, width, height, drawn_width, drawn_height, mode, checkpoint, demo, safety,
-    warnings, timings.   seconds: what the run took of the worker.   rate: how fast its mode draws
-    here, now that this run is known too.
+    metadata: seed, width, height, drawn_width, drawn_height, mode, checkpoint, demo, threads,
+    safety, warnings, timings.   seconds: what the run took of the worker.   rate: how fast its
+    mode draws here, now that this run is known too.
     """
 
     file: bytes

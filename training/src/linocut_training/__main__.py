@@ -86,7 +86,7 @@ def main() -> None:
     stretch = transformer.Stretch(
         chosen.device,
         until=time.time() + 60 * chosen.minutes,
-        bf16=not is_cpu or torch.cpu.get_capabilities().get("avx512_bf16", False),
+        bf16=not is_cpu or parallel.has_bf16(),
         compiled=is_cpu and _can_compile(),
     )
     plan = PLANS[chosen.plan or ("going-on" if chosen.start else "whole")]

@@ -16,7 +16,7 @@ from linocut_training import captions, views
 from linocut_training.concepts import CONCEPTS, RIVALS
 from linocut_training.plans import Plan
 
-WHITE_SHARE = 1 / 3  # of the backgrounds: it is what a caption without one means
+RARE_SHARE = 0.3  # of the batches off the square grid: on grids of no ratio of the API
 EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
 # Of a concept's placements on the square grid: words do not say where a thing stands, and a network
 # that has to average over many places draws soft edges. References show where: edits have them all.
@@ -52,26 +52,36 @@ class Source:
         self.grids = views.grids()
         self.latents = [np.load(views.latents_file(work, g), mmap_mode="r") for g in self.grids]
         self.views = [list(views.views_on(grid)) for grid in self.grids]
-        self.square = {view: index for index, view in enumerate(self.views[0])}
+        self.numbers = [{view: index for index, view in enumerate(of)} for of in self.views]
         self.asked = [_asked(of) for of in self.views]
 
     def batch(self, step: int, rank: int) -> Batch:
         """One process's batch of a step; all processes draw the same kind."""
         kind = random.Random(f"{self.plan.seed}/{step}")
         mine = random.Random(f"{self.plan.seed}/{step}/{rank}")
-        share = kind.random()
-        if share < self.plan.edit_share:
-            return self._edits(mine)
-        grid = 0
-        if share < self.plan.edit_share + self.plan.other_share:
-            grid = kind.randrange(1, len(self.grids))
-        return self._captioned(grid, mine)
+        is_edit = kind.random() < self.plan.edit_share
+        grid = self._grid(kind, rare_too=not is_edit)
+        return self._edits(grid, mine) if is_edit else self._captioned(grid, mine)
+
+    def _grid(self, rng: random.Random, *, rare_too: bool) -> int:
+        """Which grid a batch is on: the square one, one of the API's ratios, or a rare one."""
+        if rng.random() >= self.plan.other_share:
+            return 0
+        of_ratios = len(views.grids_of_ratios())
+        if rare_too and rng.random() < RARE_SHARE:
+            return rng.randrange(of_ratios, len(self.grids))
+        return rng.randrange(1, of_ratios)
+
+    def _size(self, grid: int) -> int:
+        """Pictures of a batch: as many tokens as a square batch has, or fewer."""
+        rows, columns = self.grids[grid]
+        return max(1, min(self.plan.batch, self.plan.batch * 64 // (rows * columns)))
 
     def _captioned(self, grid: int, rng: random.Random) -> Batch:
         white, coloured = self.asked[grid]
         chosen, asked = [], []
-        for _ in range(self.plan.batch):
-            index = rng.choice(white if rng.random() < WHITE_SHARE else coloured)
+        for _ in range(self._size(grid)):
+            index = _white_or(rng, white, coloured)
             chosen.append(index)
             view = self.views[grid][index]
             say = partial(captions.caption, CONCEPTS[view.concept])
@@ -79,23 +89,30 @@ class Source:
         words, others = _some_empty(asked, rng)
         return Batch(self._take(grid, chosen), words, others, None)
 
-    def _edits(self, rng: random.Random) -> Batch:
+    def _edits(self, grid: int, rng: random.Random) -> Batch:
         targets, references, asked = [], [], []
-        for _ in range(self.plan.batch):
-            wanted = replace(rng.choice(self.views[0]), colour=_any_colour(rng))
+        colours_on = partial(views.colours_on, self.grids[grid])
+        for _ in range(self._size(grid)):
+            any_view = rng.choice(self.views[grid])
+            concept, style = any_view.concept, any_view.style
+            there = set(colours_on(concept, style))
             kind: captions.EditKind
             if rng.random() < 0.6:
                 kind = "background"
-                given = replace(wanted, colour=_any_colour(rng, besides=wanted.colour))
+                wanted = replace(any_view, colour=_any_colour(rng, there))
+                given = replace(wanted, colour=_any_colour(rng, there - {wanted.colour}))
             else:
                 kind = "style"
-                given = replace(wanted, style=_another_style(wanted.style, rng))
-            targets.append(self.square[wanted])
-            references.append(self.square[given])
+                other = _another_style(style, rng)
+                in_both = there & set(colours_on(concept, other))
+                wanted = replace(any_view, colour=_any_colour(rng, in_both))
+                given = replace(wanted, style=other)
+            targets.append(self.numbers[grid][wanted])
+            references.append(self.numbers[grid][given])
             say = partial(captions.instruction, kind, CONCEPTS[wanted.concept])
             asked.append(_in_two_styles(say, wanted, RIVAL[wanted.style], rng))
         words, others = _some_empty(asked, rng)
-        return Batch(self._take(0, targets), words, others, self._take(0, references))
+        return Batch(self._take(grid, targets), words, others, self._take(grid, references))
 
     def _take(self, grid: int, indices: list[int]) -> Tensor:
         return torch.from_numpy(self.latents[grid][indices].astype(np.float32))
@@ -108,10 +125,15 @@ def _asked(of: list[views.View]) -> tuple[list[int], list[int]]:
     return white, [index for index in here if of[index].colour != views.WHITE]
 
 
-def _any_colour(rng: random.Random, besides: int | None = None) -> int:
-    if besides != views.WHITE and rng.random() < WHITE_SHARE:
-        return views.WHITE
-    return rng.choice([colour for colour in views.COLOURED if colour != besides])
+def _any_colour(rng: random.Random, among: set[int]) -> int:
+    return _white_or(rng, sorted(among & {views.WHITE}), sorted(among - {views.WHITE}))
+
+
+def _white_or(rng: random.Random, white: list[int], coloured: list[int]) -> int:
+    """One of those on white, in its share of all, or of those on a colour; either may be empty."""
+    if not white or not coloured:
+        return rng.choice(white or coloured)
+    return rng.choice(white if rng.random() < views.WHITE_SHARE else coloured)
 
 
 def _another_style(style: int, rng: random.Random) -> int:

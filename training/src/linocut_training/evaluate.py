@@ -77,7 +77,7 @@ def evaluate(
         draw_in_processes(checkpoint, requests, folder, processes)
     else:
         draw_share(draw, requests, folder)
-    drawn = [_read(folder / f"{name_of(one)}.png") for one in asked]
+    drawn = [read(folder / f"{name_of(one)}.png") for one in asked]
     judge = Judge.open(work)
     seen = judge.look(drawn)
     real = judge.look([gates.real_answer(work, one) for one in asked])
@@ -163,7 +163,8 @@ def to_picture(pixels: Pixels) -> Picture:
     return Picture(width, height, pixels.tobytes())
 
 
-def _read(file: Path) -> Pixels:
+def read(file: Path) -> Pixels:
+    """A picture's pixels."""
     with Image.open(file) as image:
         return np.asarray(image.convert("RGB"))
 

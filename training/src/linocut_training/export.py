@@ -49,6 +49,7 @@ def export(
         "text_layers": list(MINI.conditioning.layers),
         "max_text_tokens": MINI.conditioning.max_tokens,
         "native_max_tokens": MINI.native_max_tokens,
+        "native_short_side": MINI.native_short_side,
         "demo": True,
     })  # fmt: skip
     _write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)

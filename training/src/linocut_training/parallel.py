@@ -50,6 +50,11 @@ def _enter(
     dist.destroy_process_group()
 
 
+def has_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 faster than float32."""
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Every gradient becomes the mean over the processes, in one message."""
     if dist.get_world_size() == 1:

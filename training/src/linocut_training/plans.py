@@ -42,7 +42,8 @@ class Plan:
 
 
 WHOLE = Plan()  # from nothing
-GOING_ON = Plan(steps=1450, guided_steps=300)  # from an earlier edition, which knows the shapes
+# From an earlier edition, which knows the shapes.
+GOING_ON = Plan(steps=1000, guided_steps=150, styled_steps=80)
 # From one that guidance is distilled into: stage three alone. Its steps have no noise of pictures.
 RESTYLING = Plan(steps=0, guided_steps=0, styled_steps=250, batch=16)
 PLANS = {"whole": WHOLE, "going-on": GOING_ON, "restyling": RESTYLING}

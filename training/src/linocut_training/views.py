@@ -1,14 +1,17 @@
 """What the transformer learns from: latents of every concept in every style, encoded once.
 
-A view is one concept, style, placement and background on one grid of tokens: 568 of a concept. On
+A view is one concept, style, placement and background on one grid of tokens: 486 of a concept. On
 the square grid every placement of a concept has every style and every background, so that two views
-that differ in one thing make an edit: (reference, instruction, target).
+that differ in one thing make an edit: (reference, instruction, target). On a wider or taller grid
+the square picture stands in the middle, token by token, and its background goes on beside it: what
+is learned of a thing on one grid is true on all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -21,16 +24,19 @@ from torch import Tensor
 
 from linocut.catalog import MINI
 from linocut.model.autoencoder import Autoencoder
-from linocut.sizes import ASPECT_RATIOS, drawn_size
-from linocut_training import autoencoder, scenes
+from linocut.sizes import ASPECT_RATIOS
+from linocut_training import autoencoder, parallel, scenes
 from linocut_training.concepts import BACKGROUNDS, CONCEPTS, DEFAULT_BACKGROUND, STYLES
 
+Grid = tuple[int, int]  # rows, columns
+
 PIXELS = MINI.autoencoder.pixels_per_token
-SQUARE = (8, 8)  # rows, columns
+SQUARE = (8, 8)
 PLACEMENTS = 6
-COLOURS_ELSEWHERE = 2  # white and another one, on each of the other grids
-SIDES = range(256, 1025, 64)  # of pictures that people ask for
-SMALLER = ((256, 192), (192, 256), (192, 192))  # requests that lie on a grid of their own
+SMALLER = ((6, 8), (8, 6), (6, 6))  # requests of 192 pixels lie on grids of their own
+COLOURS_OF_RATIOS = 2  # white and another one, on the grids of the API's ratios
+STYLES_ELSEWHERE = 2  # on each of the rare grids, with one background
+WHITE_SHARE = 1 / 3  # of the backgrounds: it is what a caption without one means
 COLOUR_NAMES = tuple(BACKGROUNDS)
 WHITE = COLOUR_NAMES.index(DEFAULT_BACKGROUND)
 COLOURED = tuple(colour for colour in range(len(COLOUR_NAMES)) if colour != WHITE)
@@ -47,46 +53,71 @@ class View:
     colour: int
 
 
-def grids() -> tuple[tuple[int, int], ...]:
-    """The square grid, then every other that the API's and sides of 256 to 1024 px are drawn on."""
-    wanted = [*ASPECT_RATIOS.values(), *SMALLER, *product(SIDES, SIDES)]
-    drawn = [
-        drawn_size(w, h, pixels_per_token=PIXELS, native_max_tokens=MINI.native_max_tokens)
-        for w, h in wanted
-    ]
-    others = dict.fromkeys((height // PIXELS, width // PIXELS) for width, height in drawn)
-    return (SQUARE, *(grid for grid in others if grid != SQUARE))
+def grids_of_ratios() -> tuple[Grid, ...]:
+    """The square grid first, then the others that the API's ratios are drawn on."""
+    return tuple(dict.fromkeys((SQUARE, *map(_grid_of, ASPECT_RATIOS.values()))))
 
 
-def views_on(grid: tuple[int, int]) -> Iterator[View]:
+def grids() -> tuple[Grid, ...]:
+    """Those of the API's ratios, then every other that sides of 256 to 1024 px are drawn on."""
+    short = SQUARE[0]
+    longer = range(short + 1, MINI.native_max_tokens // short + 1)
+    oblong = (grid for long in longer for grid in ((short, long), (long, short)))
+    return tuple(dict.fromkeys((*grids_of_ratios(), *oblong, *SMALLER)))
+
+
+def _grid_of(size: tuple[int, int]) -> Grid:
+    width, height = MINI.drawn_size(*size)
+    return height // PIXELS, width // PIXELS
+
+
+def colours_on(grid: Grid, concept: int, style: int) -> tuple[int, ...]:
+    """The backgrounds that a concept in a style has on a grid, in ascending order; or none."""
+    if grid == SQUARE:
+        return tuple(range(len(COLOUR_NAMES)))
+    rng = Random(f"{grid}/{concept}/{style}")
+    if grid in grids_of_ratios():
+        return tuple(sorted((WHITE, *rng.sample(COLOURED, COLOURS_OF_RATIOS - 1))))
+    if style not in Random(f"{grid}/{concept}").sample(range(len(STYLE_NAMES)), STYLES_ELSEWHERE):
+        return ()
+    return (WHITE if rng.random() < WHITE_SHARE else rng.choice(COLOURED),)
+
+
+def views_on(grid: Grid) -> Iterator[View]:
     """Every view of a grid, in a fixed order: concept, style, placement, colour."""
-    for concept in range(len(CONCEPTS)):
-        for style in range(len(STYLE_NAMES)):
-            if grid == SQUARE:
-                for placement in range(PLACEMENTS):
-                    for colour in range(len(COLOUR_NAMES)):
-                        yield View(concept, style, placement, colour)
-            else:
-                rng = Random(f"{grid}/{concept}/{style}")
-                others = rng.sample(COLOURED, COLOURS_ELSEWHERE - 1)
-                for colour in sorted((WHITE, *others)):
-                    yield View(concept, style, 0, colour)
+    placements = PLACEMENTS if grid == SQUARE else 1
+    for concept, style in product(range(len(CONCEPTS)), range(len(STYLE_NAMES))):
+        for placement in range(placements):
+            for colour in colours_on(grid, concept, style):
+                yield View(concept, style, placement, colour)
 
 
-def picture(work: Path, view: View, grid: tuple[int, int]) -> NDArray[np.uint8]:
-    """The view's pixels. [rows · 32, columns · 32, 3]"""
-    placed = scenes.any_placement(Random(f"{grid}/{view.concept}/{view.placement}"))
+def picture(work: Path, view: View, grid: Grid) -> NDArray[np.uint8]:
+    """The view's pixels: its square picture, and the background beside it. [rows, columns, 3]"""
+    placed = scenes.any_placement(Random(f"{SQUARE}/{view.concept}/{view.placement}"))
     style, concept = STYLES[STYLE_NAMES[view.style]], CONCEPTS[view.concept]
-    with Image.open(work / "cutouts" / style.source / f"{concept.key}.png") as cutout:
-        return scenes.compose(
-            cutout,
-            BACKGROUNDS[COLOUR_NAMES[view.colour]],
-            width=grid[1] * PIXELS,
-            height=grid[0] * PIXELS,
-            scale=placed.scale,
-            dx=placed.dx,
-            dy=placed.dy,
-        )
+    colour, side = BACKGROUNDS[COLOUR_NAMES[view.colour]], min(grid)
+    square = scenes.compose(
+        _cutout(work / "cutouts" / style.source / f"{concept.key}.png"),
+        colour,
+        width=side * PIXELS,
+        height=side * PIXELS,
+        scale=placed.scale,
+        dx=placed.dx,
+        dy=placed.dy,
+    )
+    canvas = np.empty((grid[0] * PIXELS, grid[1] * PIXELS, 3), dtype=np.uint8)
+    canvas[:] = colour
+    # Whole tokens aside, so that the square's tokens are the same on every grid.
+    top, left = ((length - side) // 2 * PIXELS for length in grid)
+    canvas[top : top + side * PIXELS, left : left + side * PIXELS] = square
+    return canvas
+
+
+@lru_cache(maxsize=8)  # a cut-out's views come one after the other
+def _cutout(file: Path) -> Image.Image:
+    with Image.open(file) as cutout:
+        return cutout.convert("RGBa")
 
 
 def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
@@ -94,12 +125,12 @@ def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 127.5 - 1
 
 
-def latents_file(work: Path, grid: tuple[int, int]) -> Path:
+def latents_file(work: Path, grid: Grid) -> Path:
     """Where a grid's latents lie: float16 [N, 128, rows, columns], in `views_on` order."""
     return work / "latents" / f"{grid[0]}x{grid[1]}.npy"
 
 
-def not_encoded(work: Path) -> list[tuple[int, int]]:
+def not_encoded(work: Path) -> list[Grid]:
     """The grids whose latents do not lie there, or are those of fewer views or more."""
     counts = {grid: len(list(views_on(grid))) for grid in grids()}
     return [grid for grid in counts if _how_many(latents_file(work, grid)) != counts[grid]]
@@ -113,7 +144,9 @@ def encode_share(rank: int, processes: int, work: Path) -> None:
     """One process's share of the latents that are missing, by the trained autoencoder."""
     model = autoencoder.trained(work)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    encode(rank, processes, work, model)
+    # Half the time, and half a percent off: less than two pictures of a thing differ.
+    with torch.autocast("cpu", torch.bfloat16, enabled=parallel.has_bf16()):
+        encode(rank, processes, work, model)
 
 
 @torch.inference_mode()
@@ -132,7 +165,7 @@ def encode(rank: int, processes: int, work: Path, model: Autoencoder) -> None:
             chosen = mine[start : start + 8]
             pixels = torch.stack([to_tensor(picture(work, views[i], grid)) for i in chosen])
             latents = model.encode(pixels.contiguous(memory_format=torch.channels_last))
-            array[list(chosen)] = latents.numpy()
+            array[list(chosen)] = latents.float().numpy()
         array.flush()
 
 
