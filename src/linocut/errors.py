@@ -12,6 +12,7 @@
     ├── DoesNotFit              more memory than there is, or a mode that cannot run here
     ├── OutputError             the picture was drawn but could not be saved
     ├── ContentRefused          a safety check said no
+    ├── CheckFailed             a safety check could say neither yes nor no
     └── ServiceError            what a server answers besides pictures
         ├── InvalidKey          none, unknown, expired or revoked
         ├── Forbidden           the key may not do this
@@ -158,6 +159,13 @@ class ContentRefused(LinocutError):
         super().__init__(message, hint=hint)
         self.stage = stage
         self.category = category
+
+
+class CheckFailed(LinocutError):
+    """A safety check cannot be loaded, or fails while it looks: nothing passes without it."""
+
+    code = "check_failed"
+    exit_code = 9
 
 
 class ServiceError(LinocutError):

@@ -69,15 +69,8 @@ class FakeCheck:
 
     about: Callable[[Picture], Finding | None] = lambda _: None
     opened: int = 0
-    closed: int = 0
 
-    def __enter__(self) -> FakeCheck:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closed += 1
-
-    def open(self) -> FakeCheck:
+    def open(self, **_: object) -> FakeCheck:
         """Itself."""
         self.opened += 1
         return self
@@ -91,7 +84,7 @@ class FakeCheck:
 def doubts(monkeypatch: pytest.MonkeyPatch) -> FakeCheck:
     """The picture check that every command of this test gets, in place of the network."""
     check = FakeCheck()
-    monkeypatch.setattr("linocut.cli.checks.open_check", check.open)
+    monkeypatch.setattr("linocut.safety.picture.PictureCheck.open", check.open)
     return check
 
 

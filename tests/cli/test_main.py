@@ -86,7 +86,7 @@ def test_every_error_has_an_exit_code_of_its_kind() -> None:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
         codes.add(kind.exit_code)
-    assert codes == set(range(1, 9))
+    assert codes == set(range(1, 10))
 
 
 def test_an_error_ends_the_process_with_its_code() -> None:

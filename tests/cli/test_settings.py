@@ -29,6 +29,15 @@ def test_a_word_that_is_neither_yes_nor_no_is_refused() -> None:
         settings.embed_prompt({"LINOCUT_EMBED_PROMPT": "maybe"})
 
 
+def test_checks_are_ours_unless_others_are_named() -> None:
+    assert settings.checks({}, "prompt") == ("terms",)
+    assert settings.checks({"LINOCUT_PICTURE_CHECKS": " "}, "picture") == ("opennsfw",)
+    said = {"LINOCUT_PROMPT_CHECKS": "terms, my_checks:Names  other:Words"}
+    assert settings.checks(said, "prompt") == ("terms", "my_checks:Names", "other:Words")
+    assert settings.checks(said, "picture") == ("opennsfw",)
+    assert settings.checks({"LINOCUT_PROMPT_CHECKS": ","}, "prompt") == ()
+
+
 @pytest.mark.parametrize(("said", "on"), [("", False), ("0", False), ("1", True), ("all", True)])
 def test_debugging_is_switched_on_by_anything_but_no(said: str, on: bool) -> None:
     assert settings.debug({"LINOCUT_DEBUG": said}) is on

@@ -35,29 +35,27 @@ class Witness:
 
 
 @pytest.fixture
-def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
+def witness() -> Witness:
     """It reads prompts, too."""
-    made = Witness()
-    monkeypatch.setattr(checks, "check_prompt", made.check)
-    return made
+    return Witness()
 
 
 def test_the_words_come_first_then_every_reference(witness: Witness) -> None:
     request = ImageRequest(prompt="a cat", references=(GOOD, GOOD))
-    assert checks.admitted(request, witness.open) is witness
+    assert checks.admitted(request, witness, witness.open) is witness
     assert witness.asked == ["a cat", "opened", "64 px", "64 px"]
 
 
 def test_refused_words_open_no_picture_check(witness: Witness) -> None:
     with pytest.raises(ContentRefused) as caught:
-        checks.admitted(ImageRequest(prompt="a rude one", references=(BAD,)), witness.open)
+        checks.admitted(ImageRequest(prompt="a rude one", references=(BAD,)), witness, witness.open)
     assert (caught.value.stage, caught.value.category) == ("input", "violence")
     assert witness.asked == ["a rude one"]
 
 
 def test_the_first_reference_that_is_refused_ends_it(witness: Witness) -> None:
     with pytest.raises(ContentRefused, match="a reference picture"):
-        checks.admitted(ImageRequest(prompt="a cat", references=(BAD, GOOD)), witness.open)
+        checks.admitted(ImageRequest(prompt="a cat", references=(BAD, GOOD)), witness, witness.open)
     assert witness.asked == ["a cat", "opened", "80 px"]
 
 

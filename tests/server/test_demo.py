@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import re
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,17 +18,25 @@ from PIL import Image
 
 from linocut.images.metadata import Metadata, read_metadata
 
+ROOT = Path(__file__).parents[2]
 SETTINGS = {
     "LINOCUT_WORKER": "engine",
     "LINOCUT_DEVICE": "cpu",
     "LINOCUT_THREADS": "1",  # a model this small gains nothing from more
+    "LINOCUT_PROMPT_CHECKS": "terms,my_checks:Names",
+    "LINOCUT_PICTURE_CHECKS": "opennsfw,my_checks:Blank",
 }
 
 
 @pytest.fixture(scope="module")
-def server(lasting_server: Any) -> Any:
-    """A server whose worker is the real one."""
-    return lasting_server(**SETTINGS)
+def server(lasting_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A server whose worker is the real one, with the checks that docs/safety.md shows."""
+    folder = tmp_path_factory.mktemp("checks")
+    page = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8")
+    (module,) = re.findall(r"(?ms)^```python\n(.*^class Blank.*?)^```$", page)
+    (folder / "my_checks.py").write_text(module, encoding="utf-8")
+    path = os.pathsep.join((str(ROOT / "src"), str(folder)))
+    return lasting_server(**SETTINGS, PYTHONPATH=path)
 
 
 def linked(record: dict[str, Any]) -> bytes:
@@ -104,21 +115,38 @@ def test_an_upload_is_edited(server: Any, desk: ModuleType) -> None:
     assert far[1] > 24, far
 
 
-def test_a_prompt_that_the_safety_check_refuses_is_not_drawn(server: Any, desk: ModuleType) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "category"), [("a swastika flag", "hate"), ("the sign of ACME", "names")]
+)
+def test_a_prompt_that_the_safety_check_refuses_is_not_drawn(
+    server: Any, desk: ModuleType, prompt: str, category: str
+) -> None:
     def pictures() -> set[str]:
         return {str(path) for path in (server.folder / "pictures").rglob("*") if path.is_file()}
 
     before = pictures()
-    answer = server.client.post("/api/features", json=desk.call("a swastika flag"))
+    answer = server.client.post("/api/features", json=desk.call(prompt))
     assert answer.status_code == 400, answer.text
     problem = answer.json()
     assert problem["code"] == "content_moderated"
-    assert problem["context"] == {"stage": "input", "category": "hate"}
+    assert problem["context"] == {"stage": "input", "category": category}
     record = server.client.get(f"/api/results/{problem['uuid']}").json()["aiRecord"]
     assert (record["status"], record["temporaryUrl"]) == ("FAILURE", None)
     assert record["aiRecordDetail"]["resultObject"] == []
     assert record["metadata"]["error"]["code"] == "content_moderated"
     assert pictures() == before
+
+
+def test_a_reference_that_the_operator_s_own_check_refuses_is_not_drawn_from(server: Any) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (96, 64), "navy").save(file, "PNG")
+    answer = server.client.post("/api/assets", files={"asset": ("a.png", file.getvalue())})
+    body = {"type": "IMAGE_EDITOR", "model": "linocut-mini", "promptObject": {
+        "prompt": "a red apple", "imageUrl": answer.json()["fileContent"]["path"],
+    }}  # fmt: skip
+    answer = server.client.post("/api/features", json=body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["context"] == {"stage": "input", "category": "blank"}
 
 
 def test_a_stream_shows_previews_until_the_picture_is_there(server: Any, desk: ModuleType) -> None:

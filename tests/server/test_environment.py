@@ -74,6 +74,19 @@ def test_what_is_wrong_is_said_with_its_variable_and_what_it_is_for() -> None:
         read_settings({}, {"port": 99_999_999})
 
 
+@pytest.mark.parametrize("said", [",", " , ,"])
+def test_no_check_at_all_is_refused_with_what_switches_them_off(said: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"PICTURE_CHECKS=.*name at least one") as found:
+        read_settings({"LINOCUT_PICTURE_CHECKS": said})
+    assert "LINOCUT_SAFETY and --disable-safety-checker do" in found.value.message
+
+
+def test_an_empty_file_of_checks_is_no_check_at_all(tmp_path: Path) -> None:
+    (tmp_path / "checks").write_text("\n", encoding="utf-8")
+    with pytest.raises(InvalidRequest, match="no prompt check is named"):
+        read_settings({"LINOCUT_PROMPT_CHECKS_FILE": str(tmp_path / "checks")})
+
+
 def test_settings_that_disagree_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="lease=10 is too short"):
         read_settings({"LINOCUT_LEASE": "10"})
@@ -92,11 +105,16 @@ def test_the_page_lists_every_setting_as_it_is() -> None:
 
 @pytest.mark.parametrize("word", ["1", "true", "YES", "on", "0", "False", "no", "off", " on "])
 def test_the_command_line_and_the_server_read_the_same_words(word: str) -> None:
-    environ = {"LINOCUT_EMBED_PROMPT": word, "LINOCUT_DEBUG": word, "LINOCUT_HOME": "/data"}
+    environ = {
+        "LINOCUT_EMBED_PROMPT": word, "LINOCUT_DEBUG": word, "LINOCUT_HOME": "/data",
+        "LINOCUT_PROMPT_CHECKS": "a:b, terms", "LINOCUT_PICTURE_CHECKS": " c:d ",
+    }  # fmt: skip
     settings = read_settings(environ).settings
     assert settings.embed_prompt is cli.embed_prompt(environ)
     assert settings.debug is cli.debug(environ)
     assert settings.home == cli.home(environ)
+    assert settings.prompt_checks == cli.checks(environ, "prompt") == ("a:b", "terms")
+    assert settings.picture_checks == cli.checks(environ, "picture") == ("c:d",)
 
 
 def test_without_a_word_they_agree_too() -> None:
@@ -104,6 +122,8 @@ def test_without_a_word_they_agree_too() -> None:
     assert settings.embed_prompt is cli.embed_prompt({})
     assert settings.debug is cli.debug({})
     assert settings.home.expanduser() == cli.home({})
+    assert settings.prompt_checks == cli.checks({}, "prompt")
+    assert settings.picture_checks == cli.checks({}, "picture")
 
 
 def test_a_variable_is_named_after_its_setting() -> None:

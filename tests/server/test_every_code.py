@@ -25,10 +25,10 @@ SETTINGS: Final = {
     "LINOCUT_DRAIN_SECONDS": "5",
 }
 # What ends the drawing of a record, and is told by whoever asks for it; the fake worker has no
-# checkpoint that could be damaged, so these are written where a worker's own would be.
+# checkpoint or check that could be damaged, so these are written where a worker's own would be.
 OF_RECORDS: Final = (
     "internal", "checkpoint", "checkpoint_not_found", "checkpoint_invalid", "download_refused",
-    "output", "service", "later",
+    "output", "service", "later", "check_failed",
 )  # fmt: skip
 
 

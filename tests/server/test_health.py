@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,8 @@ from linocut.errors import StorageUnavailable, Unavailable
 from linocut.server import health
 from linocut.server.health import Glance, Readiness, readiness
 from linocut.workers.protocol import Condition
+
+SOURCES = Path(__file__).parents[2] / "src"
 
 
 def condition(state: str, reason: str = "", restarts: int = 0) -> Condition:
@@ -194,3 +198,26 @@ def test_a_token_reads_metrics_and_nothing_else(running_server: Any) -> None:
 def test_who_asks_for_the_headers_alone_gets_the_same_status(shared_server: Any, path: str) -> None:
     answer = shared_server.client.head(path)
     assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_a_check_that_cannot_be_loaded_is_what_it_waits_for(
+    running_server: Any, tmp_path: Path
+) -> None:
+    module = "def offline():\n    raise ConnectionError('no answer from the judge')\n"
+    (tmp_path / "house_checks.py").write_text(module, encoding="utf-8")
+    server = running_server(
+        ready=False,
+        LINOCUT_WORKER="engine",
+        LINOCUT_PICTURE_CHECKS="opennsfw,house_checks:offline",
+        PYTHONPATH=os.pathsep.join((str(SOURCES), str(tmp_path))),
+    )
+    why = (
+        "the picture check house_checks:offline cannot be loaded: "
+        "ConnectionError: no answer from the judge (house_checks.py, line 2)"
+    )
+    server.wait_until(lambda: f"Not ready yet: {why}" in server.said)
+    answer = server.client.get("/readyz")
+    assert answer.status_code == 503
+    (waits,) = answer.json()["waits_for"]
+    assert waits.endswith(f": {why}")
+    assert "Traceback" not in server.said

@@ -78,12 +78,14 @@ def test_a_worker_is_told_what_to_draw_with(tmp_path: Path) -> None:
         Settings(
             checkpoint="mine", home=tmp_path, dtype="bfloat16", threads=3, device="cpu",
             safety_model="text_encoder", text_layers="10,20",
+            prompt_checks=("terms", "my_checks:Names"), picture_checks=("my_checks:Blank",),
         ),
         0,
     )  # fmt: skip
     assert command[:3] == [sys.executable, "-m", "linocut.workers.child"]
     said = {"--checkpoint=mine", f"--home={tmp_path}", "--dtype=bfloat16", "--threads=3"}
     said |= {"--device=cpu", "--safety-model=text_encoder", "--text-layers=10,20"}
+    said |= {"--prompt-checks=terms,my_checks:Names", "--picture-checks=my_checks:Blank"}
     assert said <= set(command)
 
 

@@ -40,7 +40,7 @@ STATUSES = {
     "queue_full": 429, "quota_exceeded": 429, "worker_failed": 500, "output": 500, "internal": 500,
     "service": 500, "later": 503, "unavailable": 503, "storage_unavailable": 503,
     "checkpoint": 503, "checkpoint_not_found": 503, "checkpoint_invalid": 503,
-    "download_refused": 503,
+    "download_refused": 503, "check_failed": 500,
 }  # fmt: skip
 
 

@@ -136,3 +136,28 @@ def test_prompts_are_read_by_the_terms_unless_the_text_encoder_is_named() -> Non
 
 def test_every_field_says_what_it_is() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_ours_check_unless_others_are_named() -> None:
+    settings = Settings()
+    assert (settings.prompt_checks, settings.picture_checks) == (("terms",), ("opennsfw",))
+    settings = Settings.model_validate(
+        {"prompt_checks": "my_checks:Names, terms", "picture_checks": "my_checks:Blank"}
+    )
+    assert settings.prompt_checks == ("my_checks:Names", "terms")
+    assert settings.picture_checks == ("my_checks:Blank",)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"prompt_checks": "terms,opennsfw"}, "'opennsfw' is no prompt check: use terms"),
+        ({"picture_checks": "my_checks"}, "'my_checks' is no picture check: use opennsfw"),
+        ({"picture_checks": ()}, "no picture check is named.*LINOCUT_SAFETY"),
+    ],
+)
+def test_a_check_is_named_rightly_or_the_server_does_not_start(
+    wrong: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Settings.model_validate(wrong)

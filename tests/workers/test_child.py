@@ -18,7 +18,8 @@ from linocut.errors import CheckpointInvalid, CheckpointNotFound, ContentRefused
 from linocut.events import Done, Event, Preview, Started, Step
 from linocut.images.metadata import read_metadata
 from linocut.request import ImageRequest, Picture
-from linocut.safety.policy import Finding
+from linocut.safety.plugged import prompt_checks
+from linocut.safety.policy import PROMPT_CHECKS, Finding
 from linocut.workers.child import Studio, open_studio
 from linocut.workers.options import Options, command
 from linocut.workers.process import ChildProcess
@@ -168,19 +169,23 @@ class Scripted:
 
 
 class Doubtful:
-    """A check that finds something in pictures of that colour."""
+    """A check that finds something in pictures of that colour, or in every prompt."""
 
     def __init__(self, rgb: bytes = b"") -> None:
         self.rgb = rgb
 
-    def check(self, picture: Picture) -> Finding | None:
-        return Finding("picture", "sexual", 1.0) if picture.rgb[:3] == self.rgb else None
+    def check(self, given: Picture | str, /) -> Finding | None:
+        if isinstance(given, str):
+            return Finding("prompt", "sexual", 1.0)
+        return Finding("picture", "sexual", 1.0) if given.rgb[:3] == self.rgb else None
 
 
-def drawn(engine: Scripted, job: Job, check: Doubtful | None = None) -> list[Message]:
+def drawn(
+    engine: Scripted, job: Job, check: Doubtful | None = None, words: Any = None
+) -> list[Message]:
     """What the studio says of that job."""
     modes = engine.placement.modes
-    parts: tuple[Any, Any] = (engine, check or Doubtful())
+    parts: tuple[Any, ...] = (engine, words or prompt_checks(PROMPT_CHECKS), check or Doubtful())
     return list(Studio(*parts, {mode: Runs(RATE) for mode in modes}).draw(job))
 
 
@@ -227,15 +232,10 @@ def test_a_doubtful_reference_is_refused_before_anything_is_drawn(
     assert engine.ran == 0
 
 
-def test_a_doubtful_prompt_is_refused_before_anything_is_drawn(
-    workers: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_doubtful_prompt_is_refused_before_anything_is_drawn(workers: SimpleNamespace) -> None:
     engine = Scripted(done())
-    monkeypatch.setattr(
-        "linocut.safety.checks.check_prompt", lambda _: Finding("prompt", "sexual", 1.0)
-    )
     with pytest.raises(ContentRefused):
-        drawn(engine, workers.job())
+        drawn(engine, workers.job(), words=Doubtful())
     assert engine.ran == 0
 
 

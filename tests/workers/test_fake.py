@@ -13,6 +13,8 @@ import pytest
 
 from linocut.errors import ContentRefused
 from linocut.events import Started, Step
+from linocut.workers.options import FAKE, Options, command
+from linocut.workers.process import ChildProcess
 from linocut.workers.protocol import Finished, Job, Message, PreviewFile, Refused, WorkerLost
 
 QUICK = "--step-seconds=0.001"
@@ -74,6 +76,21 @@ def test_a_failure_waits_for_the_step_that_is_named(workers: SimpleNamespace) ->
     steps = [message.i for message in run if isinstance(message, Step)]
     assert steps[-1] == 3
     assert isinstance(run[-1], Refused)
+
+
+def test_it_is_told_of_checks_and_loads_none(workers: SimpleNamespace) -> None:
+    named = ("nowhere_at_all:Mine",)
+    options = Options(prompt_checks=named, picture_checks=named)
+
+    async def drawn() -> Message:
+        worker = ChildProcess("fake", command(options, QUICK, module=FAKE))
+        try:
+            await worker.start()
+            return (await workers.everything(worker, workers.job()))[-1]
+        finally:
+            await worker.stop()
+
+    assert isinstance(asyncio.run(drawn()), Finished)
 
 
 def test_it_imports_no_model() -> None:

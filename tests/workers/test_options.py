@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from linocut.safety.policy import SafetyModel
 from linocut.workers.options import FAKE, Options, command, options_of, read, reader
 
+names = st.lists(st.from_regex(r"[a-z_.]{1,9}:[A-Z.]{1,9}", fullmatch=True)).map(tuple)
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
@@ -24,6 +25,8 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
         dtype=st.none() | words,
         threads=st.none() | st.integers(1, 64),
         text_layers=st.none() | st.lists(st.integers(0, 99), min_size=1).map(tuple),
+        prompt_checks=names,
+        picture_checks=names,
         safety_model=st.sampled_from(get_args(SafetyModel)),
     )
 )

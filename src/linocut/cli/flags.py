@@ -109,11 +109,29 @@ class Flags:
             "that a person looks at every picture before it is shown to anybody.",
         ),
     ] = False
+    prompt_check: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME",
+            help="What reads the prompt: terms, the words that linocut knows; or module:factory, "
+            "a check of your own. Repeat it for several, asked in this order. [terms]",
+        ),
+    ] = None
+    picture_check: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME",
+            help="What looks at the pictures: opennsfw, the network that linocut brings; or "
+            "module:factory, a check of your own. Repeat it for several, asked in this order. "
+            "[opennsfw]",
+        ),
+    ] = None
     safety_model: Annotated[
         SafetyModel,
         Option(
-            help="What checks the prompt: terms; or text_encoder: the terms, then the whole text "
-            "encoder of FLUX.2 [dev], which `linocut pull flux-2-dev --with-safety-model` fetches."
+            help="What reads the prompt after its checks: terms, nothing more; text_encoder, the "
+            "whole text encoder of FLUX.2 [dev], which `linocut pull flux-2-dev "
+            "--with-safety-model` fetches."
         ),
     ] = "terms"
     checkpoint: Annotated[

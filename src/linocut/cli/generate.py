@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from linocut.cli import say
-from linocut.cli.checks import ask, check_agree, checked, look_at, shows
+from linocut.cli.checks import Named, ask, checked, look_at, named, shows
 from linocut.cli.flags import Flags, layers_of, takes
 from linocut.cli.progress import Display, shows_colours
 from linocut.cli.settings import embed_prompt, home
@@ -58,14 +58,14 @@ class Reached:
 @takes(Flags)
 def generate(flags: Flags) -> None:
     """Draw a picture from words, and print its path."""
-    check_agree(flags)
+    wanted = named(flags, os.environ)
     target, keeps_prompt = _target(flags), embed_prompt(os.environ)
     request = _request(flags)
     if not target.to_stdout:
         check_target(target.path or Path(_name(request, target.format)))
     reached = Reached()
     try:
-        done, timings = _draw(flags, request, reached)
+        done, timings = _draw(flags, request, wanted, reached)
         began = time.perf_counter()
         metadata = described(request, done)
         data = encode(
@@ -83,7 +83,7 @@ def generate(flags: Flags) -> None:
     if flags.json:
         file = {"output_format": target.format, "output_quality": target.quality}
         summary = _summary(path, done, metadata.to_json(), timings=timings, **file)
-        say.values(summary | {"safety": {"checked": not flags.disable_safety_checker}})
+        say.values(summary | {"safety": {"checked": wanted is not None}})
         return
     _report(done, sum(timings.values()))
     if path is not None:
@@ -106,10 +106,12 @@ def open_engine(flags: Flags) -> Engine:
     )
 
 
-def _draw(flags: Flags, request: ImageRequest, reached: Reached) -> tuple[Done, dict[str, float]]:
+def _draw(
+    flags: Flags, request: ImageRequest, wanted: Named | None, reached: Reached
+) -> tuple[Done, dict[str, float]]:
     """(the drawn picture, seconds of every stage), shown on the terminal while it is drawn.
 
-    Raises ContentRefused where a safety check says no.
+    wanted: the safety checks. Raises ContentRefused where one says no, CheckFailed.
     """
     console = say.console()
     if flags.preview and not shows_colours(console):
@@ -117,8 +119,8 @@ def _draw(flags: Flags, request: ImageRequest, reached: Reached) -> tuple[Done, 
         request = replace(request, preview=False)
     began = time.perf_counter()
     said: tuple[str, ...] = ()
+    check = checked(request, wanted)
     with (
-        checked(request, wanted=not flags.disable_safety_checker) as check,
         Display(console, f"Loading {say.printable(flags.checkpoint)}") as display,
         open_engine(flags) as engine,
     ):

@@ -1,13 +1,15 @@
 """What the environment says; the command line is the one place that listens to it.
 
-Drawing and pulling need five words of it, read here without any library. A server has many more:
+Drawing and pulling need seven words of it, read here without any library. A server has many more:
 `in_force` reads those, and these in the same way (docs/settings.md).
 
-LINOCUT_HOME          the folder of pulled checkpoints (~/.cache/linocut)
-LINOCUT_EMBED_PROMPT  false leaves the prompt out of the pictures' files (true)
-LINOCUT_DEBUG         anything but empty, 0 and false: errors show where they come from
-HF_ENDPOINT           the hub to pull from (https://huggingface.co)
-HF_TOKEN              the token for it; else the one that `hf auth login` has kept
+LINOCUT_HOME            the folder of pulled checkpoints (~/.cache/linocut)
+LINOCUT_EMBED_PROMPT    false leaves the prompt out of the pictures' files (true)
+LINOCUT_PROMPT_CHECKS   what reads prompts (terms)
+LINOCUT_PICTURE_CHECKS  what looks at pictures (opennsfw)
+LINOCUT_DEBUG           anything but empty, 0 and false: errors show where they come from
+HF_ENDPOINT             the hub to pull from (https://huggingface.co)
+HF_TOKEN                the token for it; else the one that `hf auth login` has kept
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from linocut.errors import InvalidRequest
+from linocut.safety.policy import BUILT_IN, Subject
 from linocut.weights.files import default_home
 
 if TYPE_CHECKING:
@@ -39,6 +42,12 @@ def embed_prompt(environ: Mapping[str, str]) -> bool:
             f"LINOCUT_EMBED_PROMPT={said!r}: use true or false", field="LINOCUT_EMBED_PROMPT"
         )
     return said in _YES
+
+
+def checks(environ: Mapping[str, str], subject: Subject) -> tuple[str, ...]:
+    """The names of the checks of prompts, or of pictures, as they stand there."""
+    said = environ.get(f"LINOCUT_{subject.upper()}_CHECKS", "").strip()
+    return tuple(said.replace(",", " ").split()) if said else BUILT_IN[subject]
 
 
 def debug(environ: Mapping[str, str]) -> bool:

@@ -1,6 +1,6 @@
 """What a run passes, and in which order: the same in the worker and in `linocut generate`.
 
-Before anything is drawn, what costs least comes first: the terms, every reference, then the text
+Before anything is drawn, what costs least comes first: the words, every reference, then the text
 encoder where it is asked. While it is drawn, every preview; at last the picture.
 """
 
@@ -11,13 +11,12 @@ from typing import Protocol, TypeVar
 
 from linocut.request import ImageRequest, Picture
 from linocut.safety.policy import Finding, Stage, refuse
-from linocut.safety.prompt import check_prompt
 
 
 class Sees(Protocol):
     """What checks pictures."""
 
-    def check(self, picture: Picture) -> Finding | None:
+    def check(self, picture: Picture, /) -> Finding | None:
         """What is wrong with it; None if nothing is."""
         ...
 
@@ -25,7 +24,7 @@ class Sees(Protocol):
 class Reads(Protocol):
     """What checks texts."""
 
-    def check(self, text: str) -> Finding | None:
+    def check(self, text: str, /) -> Finding | None:
         """What is wrong with it; None if nothing is."""
         ...
 
@@ -33,12 +32,12 @@ class Reads(Protocol):
 S = TypeVar("S", bound=Sees)
 
 
-def admitted(request: ImageRequest, pictures: Callable[[], S]) -> S:
+def admitted(request: ImageRequest, words: Reads, pictures: Callable[[], S]) -> S:
     """The picture check, once the words and then every reference have passed; ContentRefused.
 
-    pictures: opens it, when the words have passed.
+    words: reads the prompt.   pictures: opens the picture check, when the words have passed.
     """
-    _settle(check_prompt(request.prompt), "input")
+    _settle(words.check(request.prompt), "input")
     check = pictures()
     for picture in request.references:
         _settle(check.check(picture), "input")
@@ -61,5 +60,5 @@ def drawn(picture: Picture, check: Sees) -> None:
 
 
 def _settle(finding: Finding | None, stage: Stage) -> None:
-    if finding:
+    if finding is not None:
         refuse(finding, stage)

@@ -137,4 +137,6 @@ def table() -> str:
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -164,6 +164,8 @@ def _maker(settings: Settings) -> Callable[[int], Worker]:
             dtype=None if settings.dtype == "auto" else settings.dtype,
             threads=settings.threads or None,
             text_layers=tuple(map(int, filter(None, settings.text_layers.split(",")))) or None,
+            prompt_checks=settings.prompt_checks,
+            picture_checks=settings.picture_checks,
             safety_model=settings.safety_model,
         )
         return ChildProcess(

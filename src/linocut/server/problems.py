@@ -65,6 +65,7 @@ TABLE: Final[Mapping[type[LinocutError], Row]] = {
     errors.DoesNotFit: Row(400, "The request needs more memory than this server has."),
     errors.OutputError: Row(500, "The picture was drawn but could not be saved."),
     errors.ContentRefused: Row(400, "A safety check refused the prompt or a picture."),
+    errors.CheckFailed: Row(500, "A safety check of the server failed, so nothing is shown."),
     errors.ServiceError: Row(500, "The service could not do what was asked."),
     errors.InvalidKey: Row(401, "The API key is missing, unknown, expired or revoked."),
     errors.Forbidden: Row(403, "The API key may not do this."),

@@ -7,16 +7,32 @@ sizes are bytes. Where the values come from: `linocut.server.environment`.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 
+from linocut.errors import InvalidRequest
 from linocut.images.addresses import is_host_and_port
 from linocut.jobs.folder import DataFolder
 from linocut.request import MOST_SENT
-from linocut.safety.policy import SafetyModel
+from linocut.safety.policy import (
+    PICTURE_CHECKS,
+    PROMPT_CHECKS,
+    SafetyModel,
+    Subject,
+    check_names,
+)
 
 MB: Final = 1_000_000
 DAY: Final = 86_400
@@ -31,6 +47,19 @@ def _split(value: object) -> object:
 def _is_on(value: object) -> object:
     """For a switch that anything but a no turns on."""
     return value.lower() not in {"", "0", "false", "no", "off"} if isinstance(value, str) else value
+
+
+def _named(subject: Subject) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """For the names of checks."""
+
+    def check(names: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            check_names(names, subject)
+        except InvalidRequest as error:
+            raise ValueError(error.message) from None
+        return names
+
+    return check
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -131,10 +160,20 @@ class Settings(BaseModel):
         "on: every request is checked; per-key: keys made with --allow-unsafe may send "
         "disable_safety_checker; off: every key may",
     )
+    prompt_checks: Annotated[Words, AfterValidator(_named("prompt"))] = _set(
+        PROMPT_CHECKS,
+        "what reads prompts, in this order: terms, the words that linocut knows; module:factory, "
+        "a check of your own (docs/safety.md)",
+    )
+    picture_checks: Annotated[Words, AfterValidator(_named("picture"))] = _set(
+        PICTURE_CHECKS,
+        "what looks at pictures, in this order: opennsfw, the network that linocut brings; "
+        "module:factory, a check of your own (docs/safety.md)",
+    )
     safety_model: SafetyModel = _set(
         "terms",
-        "what reads prompts: terms; text_encoder: the terms, then the whole text encoder of "
-        "FLUX.2 [dev], which takes more memory (docs/safety.md)",
+        "what reads prompts after their checks: terms, nothing more; text_encoder, the whole text "
+        "encoder of FLUX.2 [dev], which takes more memory (docs/safety.md)",
     )
     fetch: bool = _set(True, "whether pictures are fetched from addresses that callers give")
     fetch_allow: Words = _set(

@@ -6,6 +6,7 @@ nobody.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Generator
@@ -17,12 +18,11 @@ import torch
 from linocut.cost import request_cost
 from linocut.engine.engine import Engine
 from linocut.engine.memory import memory_errors
-from linocut.errors import LinocutError
+from linocut.errors import CheckFailed, LinocutError
 from linocut.events import Decoding, Done, Encoding, Preview, Started, Step
-from linocut.request import ImageRequest
+from linocut.request import ImageRequest, Picture
 from linocut.safety import checks
-from linocut.safety.picture import PictureCheck
-from linocut.safety.prompt import check_prompt
+from linocut.safety.plugged import picture_checks, prompt_checks
 from linocut.safety.text_encoder import TextEncoderCheck
 from linocut.workers import inside
 from linocut.workers.files import finished, preview_file, with_references
@@ -36,18 +36,22 @@ WARM_UP_SIDES: Final = (
     64,
     1024,
 )  # the very first run also wakes the libraries, and is not counted
+_GREY: Final = Picture(64, 64, b"\x80" * (3 * 64 * 64))
 _NOT_EXACT: Final = "drawn in {mode}: the precision of this worker's weights has no exact mode"
+_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Studio:
-    """Everything that drawing takes: the engine, the check of pictures, what runs have taken.
+    """Everything that drawing takes: the engine, the checks, what runs have taken.
 
+    words: reads prompts.   pictures: looks at references, previews and pictures.
     language_model: the check that is asked about prompts last, if there is one.
     """
 
     engine: Engine
-    pictures: PictureCheck
+    words: checks.Reads
+    pictures: checks.Sees
     runs: dict[str, Runs]
     language_model: TextEncoderCheck | None = None
 
@@ -66,8 +70,12 @@ class Studio:
 
     def draw(self, job: Job) -> Generator[Message, None, None]:
         """The job's run. LinocutError; MemoryError if there is too little."""
-        with memory_errors():
-            yield from self._draw(job)
+        try:
+            with memory_errors():
+                yield from self._draw(job)
+        except CheckFailed as error:
+            _log.warning("%s", error.message)  # who asked for the picture cannot mend a check
+            raise
 
     def _draw(self, job: Job) -> Generator[Message, None, None]:
         began = time.perf_counter()
@@ -101,7 +109,7 @@ class Studio:
         raise LinocutError("the run ended without a picture")
 
     def _check_input(self, request: ImageRequest) -> None:
-        checks.admitted(request, lambda: self.pictures)
+        checks.admitted(request, self.words, lambda: self.pictures)
         if self.language_model is not None:
             checks.asked(self.language_model, request.prompt)
 
@@ -131,10 +139,15 @@ def warmed_up(engine: Engine, mode: str) -> Runs:
 
 
 def open_studio(options: Options) -> Studio:
-    """The studio that the options ask for, warm. Raises what `Engine.open` raises.
+    """The studio that the options ask for, warm. Raises what `Engine.open` raises, and CheckFailed.
 
-    One that would check less than it was asked to is not opened.
+    One that would check less than it was asked to is not opened: every check is loaded before the
+    checkpoint, which takes longer, and asked once, whatever it says.
     """
+    words = prompt_checks(options.prompt_checks)
+    words.check(WARM_UP.prompt)
+    pictures = picture_checks(options.picture_checks, threads=options.threads or 1)
+    pictures.check(_GREY)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     engine = Engine.open(
@@ -144,7 +157,6 @@ def open_studio(options: Options) -> Studio:
         dtype=options.dtype,
         text_layers=options.text_layers,
     )
-    check_prompt(WARM_UP.prompt)
     language_model = None
     if options.safety_model == "text_encoder":
         language_model = TextEncoderCheck.open(
@@ -152,8 +164,7 @@ def open_studio(options: Options) -> Studio:
         )
         language_model.check(WARM_UP.prompt)
     runs = {mode: warmed_up(engine, mode) for mode in engine.placement.modes}
-    pictures = PictureCheck.open(threads=options.threads or 1)
-    return Studio(engine, pictures, runs, language_model)
+    return Studio(engine, words, pictures, runs, language_model)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, get_args
 
-from linocut.safety.policy import SafetyModel
+from linocut.safety.policy import PICTURE_CHECKS, PROMPT_CHECKS, SafetyModel
 
 REAL: Final = "linocut.workers.child"
 FAKE: Final = "linocut.workers.fake"
@@ -17,8 +17,9 @@ FAKE: Final = "linocut.workers.fake"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Which checkpoint, where, and how; as `Engine.open` takes them, and what reads prompts.
+    """Which checkpoint, where, and how; as `Engine.open` takes them, and what checks.
 
+    prompt_checks, picture_checks: names, in the order in which they are asked.
     threads: how many cores to compute on; None leaves it to PyTorch. They are a part of the mode:
     another number may give other bytes.
     """
@@ -27,6 +28,8 @@ class Options:
     home: Path | None = None
     device: str = "auto"
     dtype: str | None = None
+    prompt_checks: tuple[str, ...] = PROMPT_CHECKS
+    picture_checks: tuple[str, ...] = PICTURE_CHECKS
     safety_model: SafetyModel = "terms"
     threads: int | None = None
     text_layers: tuple[int, ...] | None = None
@@ -34,10 +37,8 @@ class Options:
     def arguments(self) -> tuple[str, ...]:
         """The same as arguments of a command."""
         said = {part.name: getattr(self, part.name) for part in fields(self)}
-        if self.text_layers is not None:
-            said["text_layers"] = ",".join(map(str, self.text_layers))
         return tuple(
-            f"--{name.replace('_', '-')}={value}"
+            f"--{name.replace('_', '-')}={_written(value)}"
             for name, value in said.items()
             if value is not None
         )
@@ -55,10 +56,20 @@ def reader(description: str) -> ArgumentParser:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype")
+    parser.add_argument("--prompt-checks", type=_words, default=PROMPT_CHECKS)
+    parser.add_argument("--picture-checks", type=_words, default=PICTURE_CHECKS)
     parser.add_argument("--safety-model", choices=get_args(SafetyModel), default="terms")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--text-layers", type=_numbers)
     return parser
+
+
+def _written(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
