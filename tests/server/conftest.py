@@ -156,9 +156,12 @@ class RunningServer:
 
 @contextmanager
 def serving(
-    folder: Path, *arguments: str, ready: bool = True, **settings: str
+    folder: Path, *arguments: str, ready: bool = True, script: str = "", **settings: str
 ) -> Iterator[RunningServer]:
-    """A server on this data folder; `settings` are variables, as LINOCUT_LEASE="2"."""
+    """A server on this data folder; `settings` are variables, as LINOCUT_LEASE="2".
+
+    script: a program that is run in place of `python -m linocut`.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     out, log = folder.with_suffix(".out"), folder.with_suffix(".log")
     environment = clean_environment() | {
@@ -170,7 +173,7 @@ def serving(
     }
     with out.open("wb") as said, log.open("ab") as logged:
         process = subprocess.Popen(
-            [sys.executable, "-m", "linocut", "serve", *arguments],
+            [sys.executable, *([script] if script else ["-m", "linocut"]), "serve", *arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=said,
@@ -201,12 +204,9 @@ class Servers:
     tmp_path: Path
     stack: ExitStack = field(default_factory=ExitStack)
 
-    def __call__(
-        self, *arguments: str, name: str = "data", ready: bool = True, **settings: str
-    ) -> RunningServer:
-        """One more; the same `name` is the same data folder."""
-        folder = self.tmp_path / name
-        return self.stack.enter_context(serving(folder, *arguments, ready=ready, **settings))
+    def __call__(self, *arguments: str, name: str = "data", **how: Any) -> RunningServer:
+        """One more, as `serving` starts it; the same `name` is the same data folder."""
+        return self.stack.enter_context(serving(self.tmp_path / name, *arguments, **how))
 
 
 @pytest.fixture

@@ -7,19 +7,19 @@ was planted in the folder leads out of it. What the disk cannot do is StorageUna
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import secrets
 import stat
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
 from linocut.errors import Conflict, NotFound, StorageUnavailable
 from linocut.images.keys import parts_of
+from linocut.images.threads import Threads
 
 CHUNK: Final = 256 * 1024
 RETRY_AFTER: Final = 10.0
@@ -37,7 +37,11 @@ _REASONS: Final = {
 
 
 class PictureStore(Protocol):
-    """The seam: a folder here, a bucket elsewhere. Raises NotFound and StorageUnavailable."""
+    """The seam: a folder here, a bucket elsewhere. Raises NotFound and StorageUnavailable.
+
+    A call may take as long as what stands behind it does; whoever is canceled lets go of it at
+    once. `BoundedStore` gives each call an end.
+    """
 
     async def put(self, key: str, data: bytes) -> None:
         """The picture is stored for good; Conflict if the key is taken by other bytes.
@@ -80,16 +84,18 @@ class FolderStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # Of their own, so that a disk that hangs holds up no other work in threads.
+        self._threads = Threads(_silent)
         with _in_words("stored"):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     async def put(self, key: str, data: bytes) -> None:
         """The picture is on the disk, whole; Conflict if the key is taken by other bytes."""
-        await asyncio.to_thread(_put, self.root, key, data)
+        await self._threads.run(_put, self.root, key, data)
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
         """The bytes from `start` up to and without `end`, fewer where the file is shorter."""
-        return await asyncio.to_thread(_read, self.root, key, start, end)
+        return await self._threads.run(_read, self.root, key, start, end)
 
     async def open_range(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to and without `end`, piece by piece; holds nothing open."""
@@ -98,23 +104,43 @@ class FolderStore:
 
     async def size(self, key: str) -> int:
         """The picture's length in bytes."""
-        return await asyncio.to_thread(_size, self.root, key)
+        return await self._threads.run(_size, self.root, key)
 
     async def delete(self, key: str) -> bool:
         """Whether it was there; it is gone now."""
-        return await asyncio.to_thread(_delete, self.root, key)
+        return await self._threads.run(_delete, self.root, key)
 
     async def keys(self, older_than: float) -> list[str]:
         """The keys of everything stored that is older than this many seconds."""
-        return await asyncio.to_thread(_keys, self.root, older_than)
+        return await self._threads.run(_keys, self.root, older_than)
 
     async def sweep(self, older_than: float) -> int:
         """How many leftovers of interrupted puts, older than this many seconds, were removed."""
-        return await asyncio.to_thread(_sweep, self.root, older_than)
+        return await self._threads.run(_sweep, self.root, older_than)
 
     async def ping(self) -> None:
         """Nothing, or StorageUnavailable: whether pictures can be stored now."""
-        await asyncio.to_thread(_ping, self.root)
+        await self._threads.run(_ping, self.root)
+
+
+async def forget(pictures: PictureStore, keys: Iterable[str]) -> None:
+    """They are gone, or left for the sweeper from the first on that cannot be taken away now."""
+    with suppress(StorageUnavailable):
+        for key in keys:
+            await pictures.delete(key)
+
+
+def unavailable(done: str, reason: str) -> StorageUnavailable:
+    """What is said where pictures cannot be `done` now; without any path, callers are strangers."""
+    return StorageUnavailable(
+        f"pictures cannot be {done} now: {reason}",
+        retry_after=RETRY_AFTER,
+        hint="try again later; whoever runs this server finds the cause in its log",
+    )
+
+
+def _silent() -> StorageUnavailable:
+    return unavailable("stored or read", "the disk has not answered for a long time")
 
 
 def _put(root: Path, key: str, data: bytes) -> None:
@@ -282,15 +308,11 @@ def _absent() -> NotFound:
 
 @contextmanager
 def _in_words(done: str, *, may_be_absent: bool = False) -> Iterator[None]:
-    """OSErrors as what they mean for a caller; without any path, callers are strangers."""
+    """OSErrors as what they mean for a caller."""
     try:
         yield
     except OSError as error:
         if may_be_absent and error.errno in _ABSENT:
             raise _absent() from error
         reason = _REASONS.get(error.errno or 0, "the disk reports an error")
-        raise StorageUnavailable(
-            f"pictures cannot be {done} now: {reason}",
-            retry_after=RETRY_AFTER,
-            hint="try again later; whoever runs this server finds the cause in its log",
-        ) from error
+        raise unavailable(done, reason) from error

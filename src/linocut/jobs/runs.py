@@ -31,7 +31,7 @@ from linocut.errors import (
     to_stored,
 )
 from linocut.images.keys import storage_key
-from linocut.images.store import PictureStore
+from linocut.images.store import PictureStore, forget
 from linocut.jobs.bus import Bus
 from linocut.jobs.progress import told
 from linocut.jobs.record import Record, State, StoredFile
@@ -199,8 +199,7 @@ class Runs:
             is_kept = False
         if not is_kept:
             log.info("a picture is dropped", record=run.id)
-            with suppress(StorageUnavailable):
-                await self.pictures.delete(file.key)
+            await forget(self.pictures, [file.key])
             await self._settle(run, finished.seconds)
 
     def _file(self, record: Record, finished: Finished) -> StoredFile:
@@ -244,9 +243,8 @@ class Runs:
     async def _forget_references(self, record: Record) -> None:
         """No file of what was refused stays; an upload, which others may use, is its owner's."""
         keys = record.order.reference_keys
-        with suppress(Unavailable, StorageUnavailable):  # the sweeper removes them, a day later
-            for key in set(keys) - await self.store.known_keys(keys):
-                await self.pictures.delete(key)
+        with suppress(Unavailable):  # the sweeper removes them, a day later
+            await forget(self.pictures, set(keys) - await self.store.known_keys(keys))
 
     async def _settle(self, run: Run, seconds: float) -> None:
         settle = partial(self.store.settle, run.record, seconds)

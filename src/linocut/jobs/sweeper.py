@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -45,20 +44,29 @@ class Sweeper:
         self.store, self.pictures, self.keeping = store, pictures, keeping
 
     async def run(self) -> None:
-        """Leases often, the rest now and then."""
-        last = float("-inf")
+        """Leases often, the rest now and then; a disk that is slow holds up no lease."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._look_after_leases())
+            both.create_task(self._look_after_the_rest())
+
+    async def _look_after_leases(self) -> None:
         while True:
             try:
                 await self.sweep_leases()
-                if time.monotonic() - last >= self.keeping.every:
-                    last = time.monotonic()
-                    await self.sweep_all()
-            except (Unavailable, StorageUnavailable) as error:
+            except Unavailable as error:
                 log.warning("sweeping waits", reason=error.message)
                 await self._database_is_back()
                 # Runs could not renew their leases meanwhile either: give them the time to.
                 await asyncio.sleep(self.keeping.lease)
             await asyncio.sleep(self.keeping.lease / 4)
+
+    async def _look_after_the_rest(self) -> None:
+        while True:
+            try:
+                await self.sweep_all()
+            except (Unavailable, StorageUnavailable) as error:
+                log.warning("sweeping waits", reason=error.message)
+            await asyncio.sleep(max(self.keeping.every, self.keeping.lease / 4))
 
     async def _database_is_back(self) -> None:
         while True:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from linocut.images.bounded import BoundedStore
 from linocut.images.fetch import FetchPolicy
 from linocut.images.guard import Guard
 from linocut.images.signing import Signer
@@ -52,7 +53,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             secrets=secrets,
             store=store,
             bus=bus,
-            pictures=FolderStore(folder.pictures),
+            pictures=BoundedStore(FolderStore(folder.pictures), settings.storage_seconds),
             guard=guard,
             signer=Signer(secrets.links, secrets.link),
             fetching=_fetching(settings, enabled=settings.fetch),

@@ -19,6 +19,7 @@ from linocut.errors import Forbidden, InvalidPicture, InvalidRequest, LinocutErr
 from linocut.images.fetch import fetch_picture
 from linocut.images.guard import Normalised
 from linocut.images.keys import storage_key
+from linocut.images.store import forget
 from linocut.jobs.record import StoredFile
 from linocut.server.context import Service
 from linocut.server.dialects.features import Reference, Source
@@ -81,18 +82,19 @@ async def keep(
     try:
         await service.store.add_file(file)
     except LinocutError:
-        with suppress(LinocutError):  # the sweeper finds it, at the latest
-            await service.pictures.delete(key)
+        await forget(service.pictures, [key])
         raise
     return file
 
 
 async def discard(service: Service, tenant: str, keys: Iterable[str]) -> None:
     """Forget what was stored for a request that was not taken."""
-    for key in keys:
-        with suppress(LinocutError):  # the sweeper removes what is left, a day later
+    gone = []
+    with suppress(LinocutError):  # the sweeper removes what is left, a day later
+        for key in keys:
             await service.store.delete_file(tenant, key)
-            await service.pictures.delete(key)
+            gone.append(key)
+    await forget(service.pictures, gone)
 
 
 async def _find(service: Service, tenant: str, source: Source, here: str) -> Reference | Normalised:

@@ -222,6 +222,10 @@ class Settings(BaseModel):
     busy_timeout: Seconds = _set(
         5.0, "seconds to wait for SQLite's lock; at most a sixth of the lease"
     )
+    storage_seconds: Seconds = _set(
+        30.0,
+        "seconds to store, read or delete a picture in; a store that takes longer is unavailable",
+    )
     drain_seconds: float = _set(
         30.0, "seconds that running pictures may take to finish when the server is told to stop",
         ge=0, le=DAY, allow_inf_nan=False,

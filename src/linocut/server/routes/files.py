@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Final
@@ -125,16 +126,26 @@ async def _served(request: Request, key: str, left: int) -> Response:
     span = span_of(_wanted(request, etag), size)
     if span is None:
         return _unsatisfiable(request, size)
-    return _sent(request, file, span, headers)
+    return await _sent(request, file, span, headers)
 
 
-def _sent(request: Request, file: StoredFile, span: Span, headers: dict[str, str]) -> Response:
+async def _sent(
+    request: Request, file: StoredFile, span: Span, headers: dict[str, str]
+) -> Response:
     status = 200 if span.is_all else 206
     headers = headers | span.headers
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=file.content_type)
     pieces = service_of(request).pictures.open_range(file.key, span.start, span.end)
-    return StreamingResponse(pieces, status, headers, media_type=file.content_type)
+    # Before the answer begins, so that a store that does not give the picture is told as an error.
+    first = await anext(pieces, b"")
+    return StreamingResponse(_all(first, pieces), status, headers, media_type=file.content_type)
+
+
+async def _all(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 def _wanted(request: Request, etag: str) -> str:

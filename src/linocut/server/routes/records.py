@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
@@ -10,7 +9,8 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from linocut.errors import InvalidRequest, LinocutError, NotFound
+from linocut.errors import InvalidRequest, NotFound
+from linocut.images.store import forget
 from linocut.jobs.record import Record
 from linocut.server.answers import answer, base_url, find, in_short, service_of
 from linocut.server.auth import Drawer, Reader
@@ -81,9 +81,7 @@ async def delete(request: Request, caller: Drawer, uuid: Uuid) -> Response:
     keys = await service.store.delete(caller.tenant, record.id)
     if keys is None:
         raise absent()
-    for key in keys:
-        with suppress(LinocutError):  # nobody can see it any more; the sweeper takes it away
-            await service.pictures.delete(key)
+    await forget(service.pictures, keys)  # nobody can see them any more, wherever they are
     return Response(status_code=204)
 
 
