@@ -23,18 +23,24 @@ SETTINGS = {
     "LINOCUT_WORKER": "engine",
     "LINOCUT_DEVICE": "cpu",
     "LINOCUT_THREADS": "1",  # a model this small gains nothing from more
-    "LINOCUT_PROMPT_CHECKS": "terms,my_checks:Names",
+    "LINOCUT_PROMPT_CHECKS": "terms,my_checks:Names,broken:Broken",
     "LINOCUT_PICTURE_CHECKS": "opennsfw,my_checks:Blank",
 }
+BROKEN = """
+class Broken:
+    def check(self, text):
+        if "broken" in text: raise ValueError(text)
+"""
 
 
 @pytest.fixture(scope="module")
 def server(lasting_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A server whose worker is the real one, with the checks that docs/safety.md shows."""
+    """The real worker's server, with the checks that docs/safety.md shows, and one that fails."""
     folder = tmp_path_factory.mktemp("checks")
     page = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8")
     (module,) = re.findall(r"(?ms)^```python\n(.*^class Blank.*?)^```$", page)
     (folder / "my_checks.py").write_text(module, encoding="utf-8")
+    (folder / "broken.py").write_text(BROKEN, encoding="utf-8")
     path = os.pathsep.join((str(ROOT / "src"), str(folder)))
     return lasting_server(**SETTINGS, PYTHONPATH=path)
 
@@ -147,6 +153,19 @@ def test_a_reference_that_the_operator_s_own_check_refuses_is_not_drawn_from(ser
     answer = server.client.post("/api/features", json=body)
     assert answer.status_code == 400, answer.text
     assert answer.json()["context"] == {"stage": "input", "category": "blank"}
+
+
+def test_a_check_that_fails_shows_nothing_and_quotes_no_prompt(
+    server: Any, desk: ModuleType
+) -> None:
+    answer = server.client.post("/api/features", json=desk.call("a broken teacup"))
+    assert (answer.status_code, answer.json()["code"]) == (500, "check_failed"), answer.text
+    why = "the prompt check broken:Broken failed: ValueError (broken.py, line 4)"
+    assert answer.json()["detail"] == why
+    record = server.client.get(f"/api/results/{answer.json()['uuid']}").json()["aiRecord"]
+    assert (record["status"], record["temporaryUrl"]) == ("FAILURE", None)
+    assert f"worker-0: {why}" in server.said
+    assert "teacup" not in server.said
 
 
 def test_a_stream_shows_previews_until_the_picture_is_there(server: Any, desk: ModuleType) -> None:

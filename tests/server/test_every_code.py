@@ -111,8 +111,8 @@ def damaged(server: Any) -> Any:
         lost = "UPDATE records SET plan = substr(plan, 1, length(plan) / 2) WHERE id = ?"
         database.execute(lost, (name,))
         database.commit()
-    try:
-        return server.client.get(f"/api/records/{name}")
+    try:  # the line it came by ends with what nobody expected
+        return server.client.get(f"/api/records/{name}", headers={"Connection": "close"})
     finally:
         with closing(sqlite3.connect(server.folder / "linocut.db", timeout=30)) as database:
             database.execute("DELETE FROM records WHERE id = ?", (name,))

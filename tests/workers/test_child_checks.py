@@ -37,7 +37,7 @@ class Sides:
 
 class Previews:
     def check(self, picture):
-        return Finding("picture", "small", 1.0) if picture.width < 128 else None
+        return Finding("picture", "small", 1.0) if picture.width < 512 else None
 
 class Never:
     def check(self, given): raise ConnectionError(given)
@@ -138,7 +138,7 @@ def test_a_preview_that_they_doubt_is_left_out(
     here = studio(little_folder, picture_checks=(f"{plugged}:Previews",))
     with here.engine:
         for checked, previews in ((True, 0), (False, 3)):
-            job = workers.job(width=128, height=128, preview=True, check_safety=checked)
+            job = workers.job(width=512, height=512, preview=True, check_safety=checked)
             said = list(here.draw(job))
             assert isinstance(said[-1], Finished)
             assert sum(isinstance(message, PreviewFile) for message in said) == previews
