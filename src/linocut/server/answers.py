@@ -81,7 +81,8 @@ async def waiting(service: Service, record: Record) -> Waiting:
     """An open record's place, and about how long it still takes."""
     if record.state is State.PROCESSING:
         now = service.store.time()
-        ran = now - (record.started_at or now)
+        # The database's clock is known to a few milliseconds: a start may seem to lie ahead.
+        ran = max(0.0, now - (record.started_at or now))
         return Waiting(0, max(0.0, record.estimate - ran))
     place = await service.store.place(record.id)
     backlog = await service.store.backlog()
