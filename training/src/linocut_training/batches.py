@@ -52,6 +52,9 @@ class Source:
         self.grids = views.grids()
         self.latents = [np.load(views.latents_file(work, g), mmap_mode="r") for g in self.grids]
         self.views = [list(views.views_on(grid)) for grid in self.grids]
+        elsewhere, known = range(1, len(self.grids)), views.grids_of_ratios()
+        self.of_ratios = [place for place in elsewhere if self.grids[place] in known]
+        self.rare = [place for place in elsewhere if self.grids[place] not in known]
         self.numbers = [{view: index for index, view in enumerate(of)} for of in self.views]
         self.asked = [_asked(of) for of in self.views]
 
@@ -67,10 +70,8 @@ class Source:
         """Which grid a batch is on: the square one, one of the API's ratios, or a rare one."""
         if rng.random() >= self.plan.other_share:
             return 0
-        of_ratios = len(views.grids_of_ratios())
-        if rare_too and rng.random() < RARE_SHARE:
-            return rng.randrange(of_ratios, len(self.grids))
-        return rng.randrange(1, of_ratios)
+        is_rare = rare_too and rng.random() < RARE_SHARE
+        return rng.choice((self.rare if is_rare else self.of_ratios) or [0])
 
     def _size(self, grid: int) -> int:
         """Pictures of a batch: as many tokens as a square batch has, or fewer."""
