@@ -45,7 +45,7 @@ def measure(command: Sequence[str], clone: Path, runs: int) -> dict[str, Any]:
         with Image.open(clone / said.splitlines()[-1]) as picture:
             picture.load()
             size = picture.size
-        seconds.append(round(took, 2))
+        seconds.append(round(took, 3))
     floor, _ = seconds_of((sys.executable, "-c", "pass"), clone)
     return {
         "command": " ".join(command),
