@@ -38,6 +38,28 @@ def test_checks_are_ours_unless_others_are_named() -> None:
     assert settings.checks({"LINOCUT_PROMPT_CHECKS": ","}, "prompt") == ()
 
 
+def test_what_a_server_reads_from_a_file_is_read_from_it_here_too(tmp_path: Path) -> None:
+    file = tmp_path / "said"
+    file.write_text("terms, my_checks:Names\n")
+    assert settings.checks({"LINOCUT_PROMPT_CHECKS_FILE": str(file)}, "prompt") == (
+        "terms",
+        "my_checks:Names",
+    )
+    file.write_text("false\n")
+    assert settings.embed_prompt({"LINOCUT_EMBED_PROMPT_FILE": str(file)}) is False
+    file.write_text("perhaps")
+    with pytest.raises(InvalidRequest, match=r"EMBED_PROMPT_FILE='perhaps': use true or false"):
+        settings.embed_prompt({"LINOCUT_EMBED_PROMPT_FILE": str(file)})
+    file.write_text("")
+    assert settings.checks({"LINOCUT_PROMPT_CHECKS_FILE": str(file)}, "prompt") == ()
+    with pytest.raises(InvalidRequest, match="are both set"):
+        settings.checks(
+            {"LINOCUT_PROMPT_CHECKS": "terms", "LINOCUT_PROMPT_CHECKS_FILE": str(file)}, "prompt"
+        )
+    with pytest.raises(InvalidRequest, match=r"PICTURE_CHECKS_FILE=.*No such file"):
+        settings.checks({"LINOCUT_PICTURE_CHECKS_FILE": str(tmp_path / "none")}, "picture")
+
+
 @pytest.mark.parametrize(("said", "on"), [("", False), ("0", False), ("1", True), ("all", True)])
 def test_debugging_is_switched_on_by_anything_but_no(said: str, on: bool) -> None:
     assert settings.debug({"LINOCUT_DEBUG": said}) is on

@@ -1,7 +1,8 @@
 """What the environment says; the command line is the one place that listens to it.
 
 Drawing and pulling need seven words of it, read here without any library. A server has many more:
-`in_force` reads those, and these in the same way (docs/settings.md).
+`in_force` reads those, and these in the same way (docs/settings.md). What is said of prompts and
+checks may stand in a file that LINOCUT_<NAME>_FILE names, here as there.
 
 LINOCUT_HOME            the folder of pulled checkpoints (~/.cache/linocut)
 LINOCUT_EMBED_PROMPT    false leaves the prompt out of the pictures' files (true)
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from linocut.errors import InvalidRequest
 from linocut.safety.policy import BUILT_IN, Subject
+from linocut.server.variables import said
 from linocut.weights.files import default_home
 
 if TYPE_CHECKING:
@@ -36,18 +38,16 @@ def home(environ: Mapping[str, str]) -> Path:
 
 def embed_prompt(environ: Mapping[str, str]) -> bool:
     """Whether a picture's file may hold its prompt; InvalidRequest for neither yes nor no."""
-    said = environ.get("LINOCUT_EMBED_PROMPT", "").strip().lower() or "true"
-    if said not in _YES | _NO:
-        raise InvalidRequest(
-            f"LINOCUT_EMBED_PROMPT={said!r}: use true or false", field="LINOCUT_EMBED_PROMPT"
-        )
-    return said in _YES
+    where, words = said(environ, "LINOCUT_EMBED_PROMPT") or ("", "true")
+    if words.lower() not in _YES | _NO:
+        raise InvalidRequest(f"{where}={words!r}: use true or false", field=where)
+    return words.lower() in _YES
 
 
 def checks(environ: Mapping[str, str], subject: Subject) -> tuple[str, ...]:
     """The names of the checks of prompts, or of pictures, as they stand there."""
-    said = environ.get(f"LINOCUT_{subject.upper()}_CHECKS", "").strip()
-    return tuple(said.replace(",", " ").split()) if said else BUILT_IN[subject]
+    found = said(environ, f"LINOCUT_{subject.upper()}_CHECKS")
+    return BUILT_IN[subject] if found is None else tuple(found[1].replace(",", " ").split())
 
 
 def debug(environ: Mapping[str, str]) -> bool:
@@ -62,8 +62,8 @@ def endpoint(environ: Mapping[str, str]) -> str | None:
 
 def token(environ: Mapping[str, str]) -> str | None:
     """The user's token for the hub, if there is one on this computer."""
-    if said := environ.get("HF_TOKEN", "").strip():
-        return said
+    if given := environ.get("HF_TOKEN", "").strip():
+        return given
     from huggingface_hub import get_token  # noqa: PLC0415 - brings its network code
 
     kept: str | None = get_token()

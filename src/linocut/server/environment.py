@@ -15,15 +15,14 @@ from pydantic import SecretStr, ValidationError
 
 from linocut.errors import InvalidRequest
 from linocut.server.settings import Settings
+from linocut.server.variables import FILE, said
 
 PREFIX: Final = "LINOCUT_"
-FILE: Final = "_FILE"
 DEFAULT: Final = "default"
 ALIASES: Final[Mapping[str, str]] = {
     "DATABASE_URL": "database_url",
     "FORWARDED_ALLOW_IPS": "forwarded_allow_ips",
 }
-LARGEST_FILE: Final = 65_536
 HIDDEN: Final = "********"
 
 
@@ -49,48 +48,31 @@ def read_settings(environ: Mapping[str, str], flags: Mapping[str, Any] | None = 
 
     flags: settings that were given on the command line; None is not given.
     """
-    said: dict[str, tuple[str, Any]] = {}
-    for where, name, value in _spoken(environ):
-        if name in said and not said[name][0].startswith(tuple(ALIASES)):
-            raise InvalidRequest(
-                f"{said[name][0]} and {where} are both set", field=where, hint="set one of them"
-            )
-        said[name] = (where, value)
+    found = dict(_spoken(environ))
     for name, value in (flags or {}).items():
         if value is not None:
-            said[name] = (f"--{name.replace('_', '-')}", value)
+            found[name] = (f"--{name.replace('_', '-')}", value)
     try:
-        settings = Settings.model_validate({name: value for name, (_, value) in said.items()})
+        settings = Settings.model_validate({name: value for name, (_, value) in found.items()})
     except ValidationError as error:
-        raise _in_words(error, {name: where for name, (where, _) in said.items()}) from None
-    sources = {name: said[name][0] if name in said else DEFAULT for name in Settings.model_fields}
+        raise _in_words(error, {name: where for name, (where, _) in found.items()}) from None
+    sources = {name: found[name][0] if name in found else DEFAULT for name in Settings.model_fields}
     return InForce(settings, sources)
 
 
-def _spoken(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """(variable, setting, value) of what the environment says; aliases first: they count least."""
+def _spoken(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, Any]]]:
+    """(setting, (variable, value)) of what is said; aliases first, as what comes later counts."""
     for alias, name in ALIASES.items():
         if environ.get(alias, "").strip():
-            yield alias, name, environ[alias].strip()
-    known = {variable(name): name for name in Settings.model_fields}
+            yield name, (alias, environ[alias].strip())
+    names = {variable(name): name for name in Settings.model_fields}
+    known = {*names, *(where + FILE for where in names)}
     for where in sorted(environ):
-        if not where.startswith(PREFIX) or not environ[where].strip():
-            continue
-        if where in known:
-            yield where, known[where], environ[where].strip()
-        elif where.removesuffix(FILE) in known and where.endswith(FILE):
-            yield where, known[where.removesuffix(FILE)], _content(where, Path(environ[where]))
-        else:
-            raise _unknown(where, list(known))
-
-
-def _content(where: str, path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(LARGEST_FILE).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise InvalidRequest(f"{where}={path}: {reason}", field=where) from None
+        if where.startswith(PREFIX) and environ[where].strip() and where not in known:
+            raise _unknown(where, list(names))
+    for where, name in names.items():
+        if found := said(environ, where):
+            yield name, found
 
 
 def _unknown(where: str, known: list[str]) -> InvalidRequest:
