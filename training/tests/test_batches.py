@@ -39,7 +39,7 @@ def test_a_batch_is_decided_by_its_step_and_rank(source, training_folder) -> Non
 
 
 def test_edits_and_other_grids_come_as_often_as_planned(source, monkeypatch) -> None:
-    plan, steps = Plan(), 6000
+    plan, steps = source.plan, source.plan.styled_end
     drawn: list[int] = []
     edited: list[int] = []
     monkeypatch.setattr(source, "_edits", lambda grid, rng: edited.append(grid))
@@ -117,6 +117,38 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(
     # and all those of style.
     least, most = ((0.2, 0.4), (0.7, 0.9))[grid]
     assert least < on_white.count(True) / len(on_white) < most
+
+
+def test_canvases_come_more_often_once_they_are_taught(source, monkeypatch) -> None:
+    plan, grids = source.plan, []
+    monkeypatch.setattr(source, "_edits", lambda grid, rng: grids.append(grid))
+    monkeypatch.setattr(source, "_captioned", lambda grid, rng: grids.append(grid))
+    for step in range(plan.styled_end, plan.styled_end + 2000):
+        source.batch(step, 0)
+    assert abs(sum(grid != 0 for grid in grids) / len(grids) - plan.shaped_share) < 0.03
+
+
+@pytest.mark.parametrize("grid", range(len(views.grids())))
+def test_the_square_view_in_the_middle_of_a_canvas_comes_with_it(source, grid) -> None:
+    batch = source._captioned(grid, random.Random(grid))
+    if grid == 0 or views.grids()[grid] in views.SMALLER:
+        assert batch.square_BCHW is None
+        return
+    assert batch.square_BCHW.shape[-2:] == views.SQUARE
+    pairs = zip(numbers(batch.clean_BCHW), numbers(batch.square_BCHW), strict=True)
+    for number, in_the_middle in pairs:
+        assert source.views[0][in_the_middle] == source.views[grid][number]
+
+
+def test_an_edit_of_a_canvas_has_both_its_squares(source) -> None:
+    batch = source._edits(1, random.Random(0))
+    for whole, square in (
+        (batch.clean_BCHW, batch.square_BCHW),
+        (batch.reference_BCHW, batch.square_reference_BCHW),
+    ):
+        pairs = zip(numbers(whole), numbers(square), strict=True)
+        assert all(source.views[0][ours] == source.views[1][its] for its, ours in pairs)
+    assert source._edits(0, random.Random(0)).square_reference_BCHW is None
 
 
 def test_what_does_not_speak_of_style_is_the_same_in_another(source) -> None:

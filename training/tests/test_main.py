@@ -102,6 +102,7 @@ def test_an_unfinished_training_is_not_exported_unasked(run, ran, capsys) -> Non
         ("cpu", (), 3, plans.WHOLE),
         ("cpu", ("--from", "earlier"), 3, plans.GOING_ON),
         ("cpu", ("--from", "earlier", "--plan", "restyling"), 3, plans.RESTYLING),
+        ("cpu", ("--from", "earlier", "--plan", "reshaping"), 3, plans.RESHAPING),
         ("cuda", (), 1, plans.ON_GPU),
     ],
 )
@@ -186,7 +187,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (text_encoder, {"steps": 2, "batch": 2}),
     ):
         monkeypatch.setattr(module, "Plan", partial(module.Plan, **plan))
-    short = plans.Plan(steps=1, guided_steps=1, styled_steps=1, batch=2)
+    short = plans.Plan(steps=1, guided_steps=1, styled_steps=1, shaped_steps=1, batch=2)
     monkeypatch.setitem(plans.PLANS, "whole", short)
     return asked
 

@@ -37,7 +37,9 @@ def test_a_training_goes_on_elsewhere_from_what_travelled(
     monkeypatch.setattr(views, "grids", lambda: (views.SQUARE, (2, 3)))
     views.encode(0, 1, there, autoencoder.trained(there))
     views.join(there, 1)
-    transformer.train(0, 1, there, Plan(steps=1, guided_steps=1, styled_steps=0, batch=2))
+    transformer.train(
+        0, 1, there, Plan(steps=1, guided_steps=1, styled_steps=0, shaped_steps=0, batch=2)
+    )
     assert transformer.averaged(there).transformer.config == transformer.MINI.transformer
 
 

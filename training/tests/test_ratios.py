@@ -45,3 +45,10 @@ def test_every_thing_is_drawn_and_judged_once_in_every_shape(
     assert set(judge.shapes) == {(h, w, 3) for w, h in ratios.SHAPES.values()}
     assert {shares["pictures"] for shares in found.values()} == {len(CONCEPTS)}
     assert {shares["concept_top1"] for shares in found.values()} == {round(1 / len(CONCEPTS), 4)}
+
+
+def test_only_the_api_s_ratios_have_a_gate_and_those_below_it_are_named() -> None:
+    good = {shape: {"concept_top1": 0.95} for shape in ratios.SHAPES}
+    assert ratios.below(good | {"4-1": {"concept_top1": 0.1}}) == []
+    poor = good | {"9-16": {"concept_top1": 0.4}, "1-1": {"concept_top1": 0.899}}
+    assert ratios.below(poor) == ["1-1: concept_top1 0.899 < 0.9", "9-16: concept_top1 0.400 < 0.9"]

@@ -64,7 +64,10 @@ def test_the_transformer_trains_on_from_there(checkpoint, training_folder, alone
     shipped.go_on_from(checkpoint, training_folder)
     begun = transformer.averaged(training_folder)
     train(
-        0, 1, training_folder, Plan(steps=1, guided_steps=1, styled_steps=0, batch=2, save_every=1)
+        0,
+        1,
+        training_folder,
+        Plan(steps=1, guided_steps=1, styled_steps=0, shaped_steps=0, batch=2, save_every=1),
     )
     trained = transformer.averaged(training_folder)
     state = torch.load(training_folder / "transformer.pt", weights_only=True)

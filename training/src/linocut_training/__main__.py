@@ -67,7 +67,8 @@ def main() -> None:
     parser.add_argument(
         "--plan", choices=PLANS,
         help="how long on a CPU: whole, from nothing; going-on, the default with --from; "
-        "restyling, only the last stage, from a checkpoint that guidance is distilled into",
+        "restyling or reshaping, only stage three or four, from a checkpoint that guidance is "
+        "distilled into",
     )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="where the transformer learns: cpu or cuda")
     parser.add_argument(
@@ -149,7 +150,7 @@ def encode_views(folders: Folders) -> None:
 
 
 def train_transformer(folders: Folders) -> None:
-    """Both stages of the velocity network."""
+    """All stages of the velocity network."""
     stretch, is_cpu = folders.stretch, folders.stretch.device == "cpu"
     how = ("in bf16" if stretch.bf16 else "in fp32", "compiled" if stretch.compiled else "eager")
     print(f"  on {stretch.device}, {', '.join(how)}", flush=True)

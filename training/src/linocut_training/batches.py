@@ -29,17 +29,29 @@ class Batch:
     """Clean latents, their captions, and references that stand on the same grid.
 
     others: the captions as they would ask for the style that theirs is taken for, if it is.
+    square_BCHW, square_reference_BCHW: off the square grid, the views that stand in the middle.
     """
 
     clean_BCHW: Tensor
     captions: list[str]
     others: list[str]
-    reference_BCHW: Tensor | None
+    reference_BCHW: Tensor | None = None
+    square_BCHW: Tensor | None = None
+    square_reference_BCHW: Tensor | None = None
 
     def to(self, device: str) -> Batch:
         """The same on a device."""
-        reference = None if self.reference_BCHW is None else self.reference_BCHW.to(device)
-        return replace(self, clean_BCHW=self.clean_BCHW.to(device), reference_BCHW=reference)
+
+        def there(latents: Tensor | None) -> Tensor | None:
+            return None if latents is None else latents.to(device)
+
+        return replace(
+            self,
+            clean_BCHW=self.clean_BCHW.to(device),
+            reference_BCHW=there(self.reference_BCHW),
+            square_BCHW=there(self.square_BCHW),
+            square_reference_BCHW=there(self.square_reference_BCHW),
+        )
 
 
 class Source:
@@ -63,13 +75,12 @@ class Source:
         kind = random.Random(f"{self.plan.seed}/{step}")
         mine = random.Random(f"{self.plan.seed}/{step}/{rank}")
         is_edit = kind.random() < self.plan.edit_share
-        grid = self._grid(kind, rare_too=not is_edit)
+        off_square = kind.random() < self.plan.share_off_square(step)
+        grid = self._grid(kind, rare_too=not is_edit) if off_square else 0
         return self._edits(grid, mine) if is_edit else self._captioned(grid, mine)
 
     def _grid(self, rng: random.Random, *, rare_too: bool) -> int:
-        """Which grid a batch is on: the square one, one of the API's ratios, or a rare one."""
-        if rng.random() >= self.plan.other_share:
-            return 0
+        """Which grid a batch off the square one is on: of the API's ratios, or a rare one."""
         is_rare = rare_too and rng.random() < RARE_SHARE
         return rng.choice((self.rare if is_rare else self.of_ratios) or [0])
 
@@ -88,7 +99,9 @@ class Source:
             say = partial(captions.caption, CONCEPTS[view.concept])
             asked.append(_in_two_styles(say, view, RIVAL[view.style], rng))
         words, others = _some_empty(asked, rng)
-        return Batch(self._take(grid, chosen), words, others, None)
+        return Batch(
+            self._take(grid, chosen), words, others, square_BCHW=self._square(grid, chosen)
+        )
 
     def _edits(self, grid: int, rng: random.Random) -> Batch:
         targets, references, asked = [], [], []
@@ -113,10 +126,23 @@ class Source:
             say = partial(captions.instruction, kind, CONCEPTS[wanted.concept])
             asked.append(_in_two_styles(say, wanted, RIVAL[wanted.style], rng))
         words, others = _some_empty(asked, rng)
-        return Batch(self._take(grid, targets), words, others, self._take(grid, references))
+        return Batch(
+            self._take(grid, targets),
+            words,
+            others,
+            reference_BCHW=self._take(grid, references),
+            square_BCHW=self._square(grid, targets),
+            square_reference_BCHW=self._square(grid, references),
+        )
 
     def _take(self, grid: int, indices: list[int]) -> Tensor:
         return torch.from_numpy(self.latents[grid][indices].astype(np.float32))
+
+    def _square(self, grid: int, indices: list[int]) -> Tensor | None:
+        """The same views on the square grid, if that is what stands in the middle of this one."""
+        if grid == 0 or min(self.grids[grid]) != min(views.SQUARE):
+            return None
+        return self._take(0, [self.numbers[0][self.views[grid][index]] for index in indices])
 
 
 def _asked(of: list[views.View]) -> tuple[list[int], list[int]]:

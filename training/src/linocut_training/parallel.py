@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 # glibc gives every large tensor fresh pages and takes them back at once; on a small machine the
-# page faults cost as much as the arithmetic. Read by the C library when a process starts.
+# page faults cost as much as the arithmetic, and five times as much on some virtual machines once a
+# process is old: fewer and larger pages end that. Read by the C library when a process starts.
 KEEP_PAGES = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(10**11),
     "MALLOC_TOP_PAD_": str(500 * 10**6),

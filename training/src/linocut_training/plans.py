@@ -1,4 +1,4 @@
-"""How long the transformer's training is, in three stages, and what its batches are made of."""
+"""How long the transformer's training is, in four stages, and what its batches are made of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ class Plan:
     """How long and how fast. The shipped checkpoint saw all stages, in three editions.
 
     weaker_after: the share of stage one after which its network is what stage two calls weaker.
-    edit_share, other_share: batches with a reference picture, and batches off the square grid.
+    edit_share, other_share: batches with a reference picture, and batches off the square grid;
+    shaped_share: the latter in stage four, which is about them.
     short_text: text rows of most steps, or the longest caption's: it leaves most of the padding
     out. full_text_every: a step in so many has all rows, as drawing has.
     """
@@ -18,6 +19,7 @@ class Plan:
     steps: int = 4000
     guided_steps: int = 350
     styled_steps: int = 200
+    shaped_steps: int = 1500
     weaker_after: float = 0.2
     batch: int = 50
     muon_rate: float = 2e-3
@@ -25,6 +27,7 @@ class Plan:
     text_share: float = 0.25
     edit_share: float = 0.16
     other_share: float = 0.35
+    shaped_share: float = 0.8
     short_text: int = 12
     full_text_every: int = 8
     seed: int = 0
@@ -36,17 +39,33 @@ class Plan:
         return self.steps + self.guided_steps
 
     @property
+    def styled_end(self) -> int:
+        """The step at which stage four begins."""
+        return self.guided_end + self.styled_steps
+
+    @property
     def end(self) -> int:
         """How many steps there are."""
-        return self.guided_end + self.styled_steps
+        return self.styled_end + self.shaped_steps
+
+    def share_off_square(self, step: int) -> float:
+        """Of the batches at a step: how many are not on the square grid."""
+        return self.other_share if step < self.styled_end else self.shaped_share
 
 
 WHOLE = Plan()  # from nothing
 # From an earlier edition, which knows the shapes.
-GOING_ON = Plan(steps=1000, guided_steps=150, styled_steps=80)
-# From one that guidance is distilled into: stage three alone. Its steps have no noise of pictures.
-RESTYLING = Plan(steps=0, guided_steps=0, styled_steps=250, batch=16)
-PLANS = {"whole": WHOLE, "going-on": GOING_ON, "restyling": RESTYLING}
+GOING_ON = Plan(steps=1000, guided_steps=150, styled_steps=80, shaped_steps=500)
+# Stage three or four alone, from one that guidance is distilled into. Their steps have no noise of
+# pictures, so that few at a time are enough.
+RESTYLING = Plan(steps=0, guided_steps=0, styled_steps=250, shaped_steps=0, batch=16)
+RESHAPING = Plan(steps=0, guided_steps=0, styled_steps=0, batch=32)
+PLANS = {
+    "whole": WHOLE,
+    "going-on": GOING_ON,
+    "restyling": RESTYLING,
+    "reshaping": RESHAPING,
+}
 # One GPU takes five times the batch in less time than two processor cores take theirs. Reckoned
 # from the work of a step, not yet run on one.
 ON_GPU = Plan(guided_steps=1000, batch=512, save_every=1000)

@@ -1,7 +1,7 @@
 """How well a checkpoint draws on canvases that are not square: `python -m linocut_training.ratios`.
 
 The judge of the evaluation names every thing once in each shape; it frames what it looks at, so
-that a small object counts like a large one.
+that a small object counts like a large one, and one that is there twice like none.
 """
 
 from __future__ import annotations
@@ -27,8 +27,14 @@ from linocut_training.evaluate import (
 from linocut_training.gates import Prompt
 
 SEED: Final = 1
+
+
+def _named(ratio: str) -> str:
+    return ratio.replace(":", "-")
+
+
 SHAPES: Final[Mapping[str, tuple[int, int]]] = {
-    **{ratio.replace(":", "-"): size_of(ratio, "0.25") for ratio in ASPECT_RATIOS},
+    **{_named(ratio): size_of(ratio, "0.25") for ratio in ASPECT_RATIOS},
     "2-1": (512, 256),
     "4-1": (1024, 256),
 }
@@ -63,6 +69,17 @@ def judged(work: Path, folder: Path) -> dict[str, dict[str, float]]:
     }
 
 
+def below(shapes: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The API's ratios, and what they miss, that do not reach the gates of `canvases`."""
+    least = gates.read_rules()["canvases"]
+    return [
+        f"{shape}: {gate.name} {gate.reached:.3f} < {gate.least}"
+        for shape in map(_named, ASPECT_RATIOS)
+        for gate in gates.checked(least, shapes[shape])
+        if not gate.passed
+    ]
+
+
 def main() -> None:
     """Draw, look, and write the shares down."""
     parser = ArgumentParser(description=__doc__)
@@ -75,7 +92,12 @@ def main() -> None:
         (folder / shape).mkdir(parents=True, exist_ok=True)
     draw_in_processes(chosen.checkpoint, requests(), folder, chosen.processes)
     shapes = judged(chosen.work, folder)
-    found = {"weights_sha256": fingerprint(chosen.checkpoint), "seed": SEED, "shapes": shapes}
+    found = {
+        "weights_sha256": fingerprint(chosen.checkpoint),
+        "seed": SEED,
+        "shapes": shapes,
+        "below_the_gate": below(shapes),
+    }
     text = json.dumps(found, indent=1) + "\n"
     (gates.FOLDER / "ratios.json").write_text(text, encoding="utf-8")
     print(text, end="")

@@ -3,7 +3,8 @@
 First stage: flow matching (arXiv 2210.02747), the target being noise - picture, at guidance 1.
 Second stage: the guidance becomes an input (`linocut_training.guidance`). Its two teachers are
 frozen copies: the end of the first stage, and an early step of it. Third stage: the guidance leads
-away from a style that is not meant; the end of the second is its only teacher.
+away from a style that is not meant; the end of the second is its only teacher. Fourth stage: what
+the third has learned of squares is taught on every canvas (`linocut_training.canvases`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from linocut.catalog import MINI
-from linocut_training import guidance, parallel
+from linocut_training import canvases, guidance, parallel
 from linocut_training.batches import Batch, Source
 from linocut_training.network import Network, compile_velocity
 from linocut_training.optim import Average, Muon, rate_at, split_parameters
@@ -30,7 +31,8 @@ from linocut_training.text_encoder import context, token_ids
 
 STAGE_TWO_SHARE = 0.4  # of the learning rates, where stage two begins
 STAGE_THREE_SHARE = 0.04  # and stage three, which has little to learn
-WARM_UP = 10  # steps of stage three, which may begin with new optimisers
+STAGE_FOUR_SHARE = 0.3
+WARM_UP = 10  # steps of stages three and four, which may begin with new optimisers
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ def noise_levels(count: int, generator: torch.Generator) -> Tensor:
 class Training:
     """Everything that changes from step to step, and what it is saved as.
 
-    weaker, teacher, guided: the averaged network early in stage one, at its end, and at the end of
-    stage two.
+    weaker, teacher, guided, styled: the averaged network early in stage one, and at the ends of
+    stages one, two and three.
     """
 
     network: Network
@@ -74,6 +76,7 @@ class Training:
     weaker: Network | None = None
     teacher: Network | None = None
     guided: Network | None = None
+    styled: Network | None = None
 
     def save(self, file: Path) -> None:
         """The whole state, resumable."""
@@ -85,6 +88,7 @@ class Training:
             "weaker": self.weaker.state_dict() if self.weaker else None,
             "teacher": self.teacher.state_dict() if self.teacher else None,
             "guided": self.guided.state_dict() if self.guided else None,
+            "styled": self.styled.state_dict() if self.styled else None,
         }
         parallel.save_state(file, state)
 
@@ -96,12 +100,16 @@ class Training:
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.step = state["step"]
-        self.weaker, self.teacher, self.guided = (
-            self._frozen(state[name]) for name in ("weaker", "teacher", "guided")
+        self.weaker, self.teacher, self.guided, self.styled = (
+            self._frozen(state[name]) for name in ("weaker", "teacher", "guided", "styled")
         )
 
     def take_copies(self, plan: Plan) -> None:
         """Keep the averaged network at the steps where it becomes a teacher."""
+        if self.step >= plan.styled_end:
+            if self.styled is None:
+                self.styled = self.averaged()
+            return
         if self.step >= plan.guided_end:
             if self.guided is None:
                 self.guided = self.averaged()
@@ -161,14 +169,17 @@ def rate_share(step: int, plan: Plan) -> float:
         return max(STAGE_TWO_SHARE, rate_at(done, decay_from=0.5)) if done > 0.5 else rate_at(done)
     if step < plan.guided_end:
         return STAGE_TWO_SHARE * (1 - (step - plan.steps) / plan.guided_steps)
-    taken = step - plan.guided_end
-    return STAGE_THREE_SHARE * min(1, taken / WARM_UP) * (1 - taken / plan.styled_steps)
+    if step < plan.styled_end:
+        taken, steps, share = step - plan.guided_end, plan.styled_steps, STAGE_THREE_SHARE
+    else:
+        taken, steps, share = step - plan.styled_end, plan.shaped_steps, STAGE_FOUR_SHARE
+    return share * min(1, taken / WARM_UP) * (1 - taken / steps)
 
 
 def train(
     rank: int, processes: int, work: Path, plan: Plan, stretch: Stretch | None = None
 ) -> None:
-    """One process's share of both stages; resumes from `work/transformer.pt`."""
+    """One process's share of all stages; resumes from `work/transformer.pt`."""
     stretch = stretch or Stretch()
     training, source = begin(work, plan, stretch), Source(work, plan)
     tokens, log = Tokens(work), parallel.Log(work / "transformer.log")
@@ -206,8 +217,9 @@ def _learn(
         optimiser.param_groups[0]["lr"] = rate * rate_share(training.step, plan)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-    # The third stage's average begins anew: the steps before it would weigh it down.
-    taken = training.step - (plan.guided_end if training.guided else 0)
+    # The averages of stages three and four begin anew: the steps before would weigh them down.
+    begun = plan.styled_end if training.styled else plan.guided_end if training.guided else 0
+    taken = training.step - begun
     training.average.update(training.network, min(0.993, (1 + taken) / (10 + taken)))
     training.step += 1
     return torch.stack((loss.detach(), high.detach())).cpu()
@@ -253,7 +265,16 @@ def _loss(
     noisy, target = torch.lerp(clean, noise, level), noise - clean
     scale_B = torch.ones_like(t_B)
     answers = partial(_answers, noisy=noisy, t_B=t_B, reference=batch.reference_BCHW, length=length)
-    if training.guided is not None:
+    if training.styled is not None:
+        scale_B = guidance.scales(count, generator).to(clean.device)
+        if batch.square_BCHW is None:
+            target = answers(training.styled)(rows, scale_B)
+        else:
+            middle = torch.lerp(batch.square_BCHW, canvases.middle(noise), level)
+            reference = batch.square_reference_BCHW
+            known = answers(training.styled, noisy=middle, reference=reference)(rows, scale_B)
+            target = canvases.around(known, target, clean, batch.square_BCHW)
+    elif training.guided is not None:
         scale_B = guidance.scales(count, generator).to(clean.device)
         target = guidance.styled(answers(training.guided), rows, others, scale_B)
     elif training.teacher is not None:
