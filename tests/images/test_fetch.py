@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from linocut.errors import InvalidPicture
+from linocut.errors import InvalidPicture, RateLimited
 from linocut.images.fetch import (
     AddressRefused,
     AnswerTooLong,
@@ -97,6 +97,26 @@ def test_the_settings_of_a_proxy_are_not_followed(
             return data, proxy.hits
 
     assert asyncio.run(play()) == (b"cat", 0)
+
+
+def test_each_piece_is_told_and_may_be_the_last(loopback: SimpleNamespace) -> None:
+    held: list[int] = []
+
+    def hold(size: int) -> None:
+        held.append(size)
+        if sum(held) > 100_000:
+            raise RateLimited("enough", retry_after=1.0)
+
+    async def play(size: int) -> bytes:
+        async with loopback.serving(loopback.answer(b"x" * size)) as server:
+            url = f"http://127.0.0.1:{server.port}/"
+            return await fetch_picture(url, loopback.allowing(server), hold=hold)
+
+    assert len(asyncio.run(play(90_000))) == sum(held) == 90_000
+    held.clear()
+    with pytest.raises(RateLimited, match="enough"):
+        asyncio.run(play(1_000_000))
+    assert sum(held) < 400_000
 
 
 async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -18,6 +18,7 @@ NAMES = {
     "engine_step_seconds": "histogram",
     "lease_lost": "counter",
     "assets_bytes": "counter",
+    "held_bytes": "gauge",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from linocut.errors import InvalidRequest
+from linocut.errors import InvalidRequest, RateLimited
 from linocut.jobs.record import StoredFile
 from linocut.server.answers import link
 from linocut.server.context import Service
@@ -65,6 +65,24 @@ def test_a_data_uri_is_stored_for_the_request(tmp_path: Path, desk: ModuleType) 
         assert guard.owners == ["ours", "ours"]
 
     desk.run(tmp_path, scenario)
+
+
+def test_pictures_are_held_one_at_a_time_and_no_more_of_a_key_than_its_share(
+    tmp_path: Path, desk: ModuleType
+) -> None:
+    async def scenario(service: Service) -> None:
+        one = data(b"PICTURE" + bytes(2_000))  # twice: as it came, and as it was made ours
+        gathered = await gather(service, "ours", [one, one, one])
+        assert len(gathered.own) == 3
+        assert service.holding.total == 0
+        before = await service.pictures.keys(older_than=-1.0)
+        with pytest.raises(RateLimited, match="it may have 5,000"):
+            await gather(service, "ours", [one, data(b"PICTURE" + bytes(2_600))])
+        assert service.holding.total == 0
+        assert await service.pictures.keys(older_than=-1.0) == before
+        await gather(service, "theirs", [one])
+
+    desk.run(tmp_path, scenario, max_body=5_000, max_held=10_000)
 
 
 def test_a_foreign_asset_is_as_absent_as_none(tmp_path: Path, desk: ModuleType) -> None:

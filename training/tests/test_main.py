@@ -19,6 +19,7 @@ from linocut_training import (
     parallel,
     plans,
     rasterise,
+    ratios,
     text_encoder,
     views,
 )
@@ -172,6 +173,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(
         evaluate, "evaluate", lambda out, work, to: asked.append(f"judge {to.name}")
     )
+    monkeypatch.setattr(ratios, "measure", lambda out, work: asked.append(f"canvases {out.name}"))
     monkeypatch.setattr(card, "write", lambda work, folder: asked.append(f"card {folder.name}"))
     monkeypatch.setattr(text_encoder, "phrases", lambda work: corpus)
     monkeypatch.setattr(text_encoder, "_teach", lambda corpus, work: taught)
@@ -216,7 +218,7 @@ def test_the_whole_recipe_makes_a_checkpoint_that_draws(
     monkeypatch.setenv("CXX", "no-compiler")  # a minute for a network that trains in milliseconds
     run()
     assert launched == ["train in 2", "encode_share in 2", "train in 2"]
-    assert asked == ["fetch", "classifier", "judge evaluation", "card card"]
+    assert asked == ["fetch", "classifier", "judge evaluation", "canvases out", "card card"]
     with Engine.open(tmp_path / "out", device="cpu") as engine:
         assert engine.checkpoint.config == toy
         request = ImageRequest(prompt="a red apple", width=64, height=64, num_inference_steps=1)

@@ -86,13 +86,22 @@ async def look_up(host: str, port: int) -> list[str]:
     return [str(entry[4][0]) for entry in found]
 
 
-async def fetch_picture(url: str, policy: FetchPolicy, *, resolve: Resolver = look_up) -> bytes:
-    """The file at this address; InvalidPicture says what stood in the way and what to do."""
+async def fetch_picture(
+    url: str,
+    policy: FetchPolicy,
+    *,
+    resolve: Resolver = look_up,
+    hold: Callable[[int], None] = lambda _: None,
+) -> bytes:
+    """The file at this address; InvalidPicture says what stood in the way and what to do.
+
+    hold: told of the bytes of each piece as it comes; what it raises ends the fetching.
+    """
     try:
         if len(url) > MAX_URL:
             raise _not_fetched(f"its address has more than {MAX_URL:,} characters")
         async with asyncio.timeout(policy.seconds), guarded_client(policy, resolve) as client:
-            return await _follow(client, httpx2.URL(url))
+            return await _follow(client, httpx2.URL(url), hold)
     except (httpx2.InvalidURL, UnicodeError) as error:
         raise InvalidPicture("the picture's address is no valid URL", hint=_HINT) from error
     except (AddressRefused, AnswerTooLong) as error:
@@ -209,22 +218,28 @@ class _Bounded(httpx2.AsyncByteStream):
         await self._body.aclose()
 
 
-async def _follow(client: httpx2.AsyncClient, url: httpx2.URL) -> bytes:
+async def _follow(
+    client: httpx2.AsyncClient, url: httpx2.URL, hold: Callable[[int], None]
+) -> bytes:
     """The body at the end of at most three redirects; each is a request that is checked anew."""
     for _ in range(1 + MAX_REDIRECTS):
         async with client.stream("GET", url) as answer:
             if answer.next_request is None:
-                return await _body(answer)
+                return await _body(answer, hold)
             url = answer.next_request.url
     raise _not_fetched(f"it is redirected more than {MAX_REDIRECTS} times")
 
 
-async def _body(answer: httpx2.Response) -> bytes:
+async def _body(answer: httpx2.Response, hold: Callable[[int], None]) -> bytes:
     if answer.status_code != httpx2.codes.OK:
         raise _not_fetched(f"its server answered {answer.status_code}")
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise _not_fetched("its server sends it compressed, though asked not to")
-    return b"".join([piece async for piece in answer.aiter_raw()])
+    pieces = []
+    async for piece in answer.aiter_raw():
+        hold(len(piece))
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def check_address(address: str, policy: FetchPolicy) -> None:

@@ -148,7 +148,9 @@ class Runs:
             return Stopped(i=0, seconds=0.0)
         ending: Message | None = None
         run.began = time.monotonic()
-        async for message in run.worker.run(job):
+        messages = run.worker.run(job)
+        del job  # its references would be held for as long as the picture is drawn
+        async for message in messages:
             if isinstance(message, Finished | Stopped | Refused):
                 ending = message
             elif run.wanted:

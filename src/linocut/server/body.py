@@ -6,12 +6,16 @@ as it is told to, and choke on long numbers. One pass over the tokens finds all 
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
 from typing import Any, Final
 
+from starlette.requests import Request
+
 from linocut.errors import InvalidBody, UnsupportedMedia
+from linocut.server.holding import Room
 
 MAX_DEPTH: Final = 32
 MAX_TOKENS: Final = 20_000
@@ -46,7 +50,16 @@ _HINTS: Final = {
 _SHELL: Final = "check commas and quotes; in a shell, put single quotes around the whole body"
 
 
-def read_json(raw: bytes, content_type: str | None) -> JsonObject:
+async def received(request: Request, room: Room) -> bytearray:
+    """All of a request's body; RateLimited or Unavailable where `room` has no place for it."""
+    raw = bytearray()
+    async for piece in request.stream():
+        room.take(len(piece))
+        raw += piece
+    return raw
+
+
+def read_json(raw: bytes | bytearray, content_type: str | None) -> JsonObject:
     """The object, or InvalidBody with the place; UnsupportedMedia for another type or charset."""
     _check_type(content_type)
     text = _decoded(raw)
@@ -82,11 +95,11 @@ def _check_type(content_type: str | None) -> None:
         )
 
 
-def _decoded(raw: bytes) -> str:
-    if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in raw[:4]:
+def _decoded(raw: bytes | bytearray) -> str:
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:4]:
         raise InvalidBody("the body is in UTF-16 or UTF-32", hint="send it as UTF-8")
     try:
-        return raw.removeprefix(b"\xef\xbb\xbf").decode()  # Windows tools write this mark
+        return raw.decode("utf-8-sig")  # Windows tools write that mark
     except UnicodeDecodeError as error:
         raise InvalidBody(
             f"byte {error.start + 1:,} of the body is not valid UTF-8", hint="send it as UTF-8"

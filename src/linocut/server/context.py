@@ -12,6 +12,7 @@ from linocut.jobs.bus import Bus
 from linocut.jobs.store import Store
 from linocut.jobs.tally import Tally
 from linocut.server.doorway import Doorway
+from linocut.server.holding import Holding
 from linocut.server.keyring import Keyring
 from linocut.server.limits import Limiter
 from linocut.server.metrics import Metrics
@@ -46,6 +47,7 @@ class Service:
     keyring: Keyring
     limiter: Limiter
     doorway: Doorway = field(default_factory=Doorway)
+    holding: Holding
     supervisor: Supervisor
     tally: Tally | None = None
     metrics: Metrics = field(default_factory=Metrics)

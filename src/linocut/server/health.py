@@ -186,6 +186,7 @@ async def metrics(request: Request, key: Annotated[str, Depends(sent_key)]) -> R
 async def _measure(service: Service) -> None:
     """What is asked for when it is wanted, and not kept up to date."""
     kept = service.metrics
+    kept.held.set(service.holding.total)
     if service.tally is not None:
         await service.tally.count()
     kept.depth.set((await service.store.backlog()).queued)

@@ -30,6 +30,7 @@ class Metrics:
     steps: Histogram = field(init=False)
     leases_lost: Counter = field(init=False)
     stored: Counter = field(init=False)
+    held: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         own = self.registry
@@ -57,6 +58,9 @@ class Metrics:
             ),
             "leases_lost": Counter(
                 "lease_lost", "Runs whose record was given to another.", registry=own
+            ),
+            "held": Gauge(
+                "held_bytes", "Bodies and pictures of callers that are held now.", registry=own
             ),
             "stored": Counter("assets_bytes", "Bytes of pictures drawn and stored.", registry=own),
         }  # fmt: skip

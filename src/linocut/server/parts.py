@@ -20,6 +20,7 @@ from linocut.jobs.store import Store
 from linocut.jobs.sweeper import DAY, Keeping, Sweeper
 from linocut.jobs.tally import Tally
 from linocut.server.context import Service
+from linocut.server.holding import Holding
 from linocut.server.keyring import KeyDefaults, Keyring
 from linocut.server.limits import Limiter
 from linocut.server.metrics import Metrics
@@ -59,6 +60,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             fetching=_fetching(settings, enabled=settings.fetch),
             keyring=open_keyring(settings, store, secrets),
             limiter=Limiter(rate=settings.key_rate),
+            holding=Holding(settings.max_held),
             supervisor=supervisor,
             tally=tally,
             metrics=metrics,

@@ -1,8 +1,8 @@
 """The pictures that a request brings along: found, checked, and kept where the worker reads them.
 
 An asset key counts only for its own tenant; an address is fetched under guard; a data URI is
-decoded. What a stranger sent is encoded anew before anything is stored, and nothing is stored
-before every picture of the request has been found.
+decoded. What a stranger sent is encoded anew before anything is stored. One is held at a time:
+each is stored before the next is looked for, and forgotten if that one is refused.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from linocut.images.store import forget
 from linocut.jobs.record import StoredFile
 from linocut.server.context import Service
 from linocut.server.dialects.features import Reference, Source
+from linocut.server.holding import Room
 
 KIND: Final = "reference"
 UPLOAD: Final = "upload"
@@ -44,16 +45,17 @@ async def gather(
 
     here: how links of this server begin, so that it reads its own pictures without a detour.
     """
-    found = [await _find(service, tenant, source, here) for source in sources]
-    references, own = [], []
+    references: list[Reference] = []
+    own: list[str] = []
     try:
-        for each in found:
-            if isinstance(each, Reference):
-                references.append(each)
-                continue
-            stored = await keep(service, tenant, each, kind=KIND)
-            own.append(stored.key)
-            references.append(Reference(stored.key, stored.width, stored.height))
+        for source in sources:
+            with service.holding.room(tenant) as room:
+                found = await _find(service, tenant, source, here, room)
+                if isinstance(found, Normalised):
+                    stored = await keep(service, tenant, found, kind=KIND)
+                    own.append(stored.key)
+                    found = Reference(stored.key, stored.width, stored.height)
+                references.append(found)
     except LinocutError:
         await discard(service, tenant, own)
         raise
@@ -97,13 +99,23 @@ async def discard(service: Service, tenant: str, keys: Iterable[str]) -> None:
     await forget(service.pictures, gone)
 
 
-async def _find(service: Service, tenant: str, source: Source, here: str) -> Reference | Normalised:
+async def normalised(
+    service: Service, tenant: str, data: bytes, name: str, room: Room
+) -> Normalised:
+    """A stranger's picture as ours; `room` has its bytes, and gets those of what came of it."""
+    picture = await service.guard.normalise(data, name, owner=tenant)
+    room.take(len(picture.file))
+    return picture
+
+
+async def _find(
+    service: Service, tenant: str, source: Source, here: str, room: Room
+) -> Reference | Normalised:
     try:
         if source.kind == "asset":
-            return await _asset(service, tenant, source)
-        return await service.guard.normalise(
-            await _bytes(service, source, here), f"the picture in {_name(source)}", owner=tenant
-        )
+            return await _asset(service, tenant, source, room)
+        data = await _bytes(service, source, here, room)
+        return await normalised(service, tenant, data, f"the picture in {_name(source)}", room)
     except InvalidPicture as error:
         raise InvalidPicture(error.message, field=source.pointer, hint=error.hint) from error
     except (Forbidden, NotFound) as error:  # a link of ours, but forged, expired or dead
@@ -112,7 +124,9 @@ async def _find(service: Service, tenant: str, source: Source, here: str) -> Ref
         ) from error
 
 
-async def _asset(service: Service, tenant: str, source: Source) -> Reference | Normalised:
+async def _asset(
+    service: Service, tenant: str, source: Source, room: Room
+) -> Reference | Normalised:
     """An upload as it stands. A drawn picture is copied: its own record may be deleted."""
     file = await service.store.file(source.text)
     if file is None or file.tenant != tenant:
@@ -120,19 +134,25 @@ async def _asset(service: Service, tenant: str, source: Source) -> Reference | N
     if file.kind == UPLOAD:
         return Reference(file.key, file.width, file.height)
     try:
-        data = await service.pictures.read(file.key)
+        data = await _stored(service, file.key, room)
     except NotFound as error:
         raise _no_asset(source) from error
-    return await service.guard.normalise(data, f"the picture in {_name(source)}", owner=tenant)
+    return await normalised(service, tenant, data, f"the picture in {_name(source)}", room)
 
 
-async def _bytes(service: Service, source: Source, here: str) -> bytes:
+async def _bytes(service: Service, source: Source, here: str, room: Room) -> bytes:
+    """The bytes of a stranger's picture, which `room` has."""
     if source.kind == "data":
+        room.take(len(source.text) * 3 // 4)
         return await asyncio.to_thread(source.decoded, service.settings.max_upload)
-    key = _own_key(service, source.text, here)
-    return await (
-        service.pictures.read(key) if key else fetch_picture(source.text, service.fetching)
-    )
+    if key := _own_key(service, source.text, here):
+        return await _stored(service, key, room)
+    return await fetch_picture(source.text, service.fetching, hold=room.take)
+
+
+async def _stored(service: Service, key: str, room: Room) -> bytes:
+    room.take(await service.pictures.size(key))
+    return await service.pictures.read(key)
 
 
 def _own_key(service: Service, url: str, here: str) -> str:

@@ -33,6 +33,7 @@ from linocut.safety.policy import (
     Subject,
     check_names,
 )
+from linocut.server.holding import SHARES
 
 MB: Final = 1_000_000
 DAY: Final = 86_400
@@ -192,6 +193,12 @@ class Settings(BaseModel):
         ge=1024,
         le=MOST_SENT,
     )
+    max_held: int = _set(
+        256 * MB,
+        "bytes of bodies and pictures that are held at once while they come and are looked at; "
+        "one key may have half of them",
+        ge=2048,
+    )
     link_seconds: Seconds = _set(
         DAY, "seconds that a link to a picture works; at most 7 days", ge=1, le=7 * DAY
     )
@@ -273,6 +280,11 @@ class Settings(BaseModel):
             raise ValueError(
                 f"heartbeat={self.heartbeat:g} is too long for lease={self.lease:g}: "
                 f"use at most {self.lease / 3:g}, a third of it"
+            )
+        if self.max_held < SHARES * self.max_body:
+            raise ValueError(
+                f"max_held={self.max_held} is too small for max_body={self.max_body}: use at least "
+                f"{SHARES * self.max_body}, as one key has half of it"
             )
         if not self.auth and not is_loopback(self.host):
             raise ValueError(

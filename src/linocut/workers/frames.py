@@ -74,12 +74,17 @@ _CONTAINERS: Final = (tuple, Mapping)
 
 def write_frame(frame: Frame) -> bytes:
     """The frame as bytes; FrameError if it is over the limits."""
+    return b"".join(frame_parts(frame))
+
+
+def frame_parts(frame: Frame) -> list[bytes]:
+    """What a frame's bytes are put together from: its head, and each blob as it is. FrameError."""
     blobs: list[bytes] = []
     value = _plain(frame, blobs)
     sizes = [len(blob) for blob in blobs]
     head = json.dumps({"kind": type(frame).__name__, "blobs": sizes, "value": value}).encode()
     _check_sizes(len(head), sizes)
-    return b"".join((_LENGTH.pack(len(head)), head, *blobs))
+    return [_LENGTH.pack(len(head)) + head, *blobs]
 
 
 def read_frame(pipe: BinaryIO) -> Frame | None:

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from linocut.workers.frames import Cancel, Frame, FrameError, receive_frame, write_frame
+from linocut.workers.frames import Cancel, Frame, FrameError, frame_parts, receive_frame
 from linocut.workers.protocol import (
     Finished,
     Job,
@@ -93,7 +93,9 @@ class ChildProcess:
             while self._running:  # a run that its caller has left
                 await self._next_message()
             self._running = job.id
-            await self._send(job)
+            self._write(job)
+            del job  # it is in the pipe's buffer, references and all
+            await self._drain()
             while self._running:
                 yield await self._next_message()
         finally:
@@ -158,8 +160,8 @@ class ChildProcess:
             raise await self._ended()
         return frame
 
-    async def _send(self, frame: Frame) -> None:
-        self._write(frame)
+    async def _drain(self) -> None:
+        """What was written is taken; WorkerLost if that does not happen."""
         try:
             async with asyncio.timeout(self._hang_seconds):
                 await _open(self._alive().stdin).drain()
@@ -173,7 +175,9 @@ class ChildProcess:
         """Into the pipe's buffer; what a process that is gone does not read is nobody's loss."""
         process = self._process
         if process is not None and process.returncode is None:
-            _open(process.stdin).write(write_frame(frame))
+            pipe = _open(process.stdin)
+            for part in frame_parts(frame):  # together they would be there twice
+                pipe.write(part)
 
     def _alive(self) -> Process:
         if self._process is None:

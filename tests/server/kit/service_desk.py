@@ -27,6 +27,7 @@ from linocut.jobs.store import Store
 from linocut.jobs.terms import Limits
 from linocut.request import ImageRequest
 from linocut.server.context import Service
+from linocut.server.holding import Holding
 from linocut.server.keyring import Caller, Keyring
 from linocut.server.limits import Limiter
 from linocut.server.secrets import Secrets
@@ -184,6 +185,7 @@ def run(folder: Path, scenario: Callable[[Service], Awaitable[T]], **settings: A
                     fetching=FetchPolicy(),
                     keyring=Keyring(store=store, pepper=secrets.pepper),
                     limiter=Limiter(),
+                    holding=Holding(chosen.max_held),
                     supervisor=NoWorker(),  # type: ignore[arg-type]
                 )
             )

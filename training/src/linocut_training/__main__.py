@@ -27,6 +27,7 @@ from linocut_training import (
     fetch,
     parallel,
     rasterise,
+    ratios,
     shipped,
     text_encoder,
     transformer,
@@ -178,6 +179,7 @@ def write_checkpoint(folders: Folders) -> None:
 def judge(folders: Folders) -> None:
     """The tables and sheets of the evaluation, and the model card that quotes them."""
     evaluate.evaluate(folders.out, folders.work, folders.work / "evaluation")
+    ratios.measure(folders.out, folders.work)
     card.write(folders.work, folders.card)
 
 

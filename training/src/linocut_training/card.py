@@ -74,9 +74,9 @@ Least recognised: $worst.
 - Soft edges. The shorter side has at most $short tokens of $pixels x $pixels pixels, the picture at
   most $native: a square is drawn at 256 x 256, 16:9 at 448 x 256. Larger pictures are drawn at that
   size and resized, and linocut says so in the record.
-- Wide and tall pictures are worse than square ones, and the longer the worse. Of 58 things the
-  judge named (12 steps, bf16, seed 1): 4:5 95 %, 4:3 97 %, 16:9 71 %, 3:2 69 %, 2:1 45 %, 9:16
-  43 %, 21:9 40 %, 4:1 17 %. Some are drawn twice, side by side.
+- On a wide or tall canvas the object has the middle and the size that it has on a square one, and
+  is drawn less surely. Of all things, each once with seed 1 and $steps steps, the judge named:
+  $canvases.
 - References work on pictures like its own. English only.
 - It has seen its pictograms often and repeats them closely: keep the NOTICE with what you publish.
 
@@ -143,11 +143,17 @@ MEASURES = {
 
 
 def write(work: Path, folder: Path) -> None:
-    """README.md, NOTICE and evaluation.md in `folder`."""
+    """README.md, NOTICE and evaluation.md in `folder`, from what was measured in `work`."""
     evaluation = work / "evaluation"
-    results = json.loads((evaluation / "results.json").read_text(encoding="utf-8"))
+    results, canvases = (
+        json.loads((evaluation / name).read_text(encoding="utf-8"))
+        for name in ("results.json", "ratios.json")
+    )
+    if canvases["weights_sha256"] != results["weights_sha256"]:
+        raise ValueError("results.json and ratios.json are of two checkpoints: measure both anew")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "README.md").write_text(card(results, training_cost(work)), encoding="utf-8")
+    text = card(results, canvases, training_cost(work))
+    (folder / "README.md").write_text(text, encoding="utf-8")
     (folder / "NOTICE").write_text(
         "linocut-mini was trained on drawings of these works:\n\n" + fetch.notice(),
         encoding="utf-8",
@@ -156,13 +162,14 @@ def write(work: Path, folder: Path) -> None:
     (folder / "evaluation.md").write_text(table, encoding="utf-8")
 
 
-def card(results: dict[str, Any], cost: str) -> str:
-    """The model card, every number in it from `results`."""
+def card(results: dict[str, Any], canvases: dict[str, Any], cost: str) -> str:
+    """The model card, every measured number in it from `results` or, of shapes, `canvases`."""
     shape = MINI.transformer
     generated, real = results["generated"], results["real"]
     judge = results["classifier"]
     left, held = judge["left_out_source"], judge["held_out_compositions"]
-    worst = sorted(results["concepts"], key=lambda row: (row["top1"], row["top5"]))[:NUM_WORST]
+    missed = [row for row in results["concepts"] if row["top1"] < row["pictures"]]
+    worst = sorted(missed, key=lambda row: (row["top1"], row["top5"]))[:NUM_WORST]
     packages = fetch.PACKAGES.values()
     return CARD.substitute(
         num_concepts=len(CONCEPTS),
@@ -180,7 +187,12 @@ def card(results: dict[str, Any], cost: str) -> str:
         classifier=f"{left['concept']:.1%} right on `{left['source']}`, a source it never saw; "
         f"{held['concept']:.1%} on held-out compositions.",
         gates=_gates(results["gates"]),
-        worst=", ".join(row["concept"].replace("_", " ") for row in worst),
+        worst=", ".join(row["concept"].replace("_", " ") for row in worst) or "none was missed",
+        steps=canvases["num_inference_steps"],
+        canvases=", ".join(
+            f"{shape.replace('-', ':')} {found['concept_top1']:.0%}"
+            for shape, found in canvases["shapes"].items()
+        ),
         native=MINI.native_max_tokens,
         short=MINI.native_short_side,
         pixels=MINI.autoencoder.pixels_per_token,

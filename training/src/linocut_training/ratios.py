@@ -11,7 +11,7 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from linocut.request import ImageRequest
 from linocut.sizes import ASPECT_RATIOS, size_of
@@ -42,7 +42,8 @@ SHAPES: Final[Mapping[str, tuple[int, int]]] = {
 
 def requests() -> dict[str, ImageRequest]:
     """Every thing in every shape, by shape and thing."""
-    how = gates.read_rules()["drawing"]
+    rules = gates.read_rules()
+    how = rules["drawing"] | {"num_inference_steps": rules["canvases"]["num_inference_steps"]}
     return {
         f"{shape}/{name_of(prompt)}": replace(request_of(prompt, Path(), how), width=w, height=h)
         for shape, (w, h) in SHAPES.items()
@@ -71,7 +72,7 @@ def judged(work: Path, folder: Path) -> dict[str, dict[str, float]]:
 
 def below(shapes: Mapping[str, Mapping[str, float]]) -> list[str]:
     """The API's ratios, and what they miss, that do not reach the gates of `canvases`."""
-    least = gates.read_rules()["canvases"]
+    least = gates.read_rules()["canvases"]["gates"]
     return [
         f"{shape}: {gate.name} {gate.reached:.3f} < {gate.least}"
         for shape in map(_named, ASPECT_RATIOS)
@@ -80,27 +81,34 @@ def below(shapes: Mapping[str, Mapping[str, float]]) -> list[str]:
     ]
 
 
-def main() -> None:
-    """Draw, look, and write the shares down."""
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path, help="folder of the trained classifier")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--processes", type=int, default=2, help="of one thread each")
-    chosen = parser.parse_args()
-    folder = chosen.work / "evaluation" / "ratios"
+def measure(checkpoint: Path, work: Path, *, processes: int = 2) -> dict[str, Any]:
+    """What work/evaluation/ratios.json says afterwards; `work` holds the trained classifier."""
+    folder = work / "evaluation" / "ratios"
     for shape in SHAPES:
         (folder / shape).mkdir(parents=True, exist_ok=True)
-    draw_in_processes(chosen.checkpoint, requests(), folder, chosen.processes)
-    shapes = judged(chosen.work, folder)
+    draw_in_processes(checkpoint, requests(), folder, processes)
+    shapes = judged(work, folder)
     found = {
-        "weights_sha256": fingerprint(chosen.checkpoint),
+        "weights_sha256": fingerprint(checkpoint),
+        "num_inference_steps": gates.read_rules()["canvases"]["num_inference_steps"],
         "seed": SEED,
         "shapes": shapes,
         "below_the_gate": below(shapes),
     }
     text = json.dumps(found, indent=1) + "\n"
-    (gates.FOLDER / "ratios.json").write_text(text, encoding="utf-8")
-    print(text, end="")
+    folder.with_suffix(".json").write_text(text, encoding="utf-8")
+    return found
+
+
+def main() -> None:
+    """Draw, look, write the shares down, and print them."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path, help="folder of the trained classifier")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--processes", type=int, default=2, help="of one thread each")
+    chosen = parser.parse_args()
+    found = measure(chosen.checkpoint, chosen.work, processes=chosen.processes)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ from linocut.jobs.record import StoredFile
 from linocut.server import schemas
 from linocut.server.answers import base_url, link, service_of
 from linocut.server.auth import Drawer
+from linocut.server.holding import Room
 from linocut.server.keyring import Caller
-from linocut.server.references import UPLOAD, keep
+from linocut.server.references import UPLOAD, keep, normalised
 from linocut.server.schemas import AssetAnswer, answers
 
 router = APIRouter(tags=["Pictures"])
@@ -47,15 +48,19 @@ async def upload(request: Request, caller: Drawer) -> Response:
     service = service_of(request)
     allowance = await service.limiter.take(caller)
     request.state.allowance = allowance
-    data, name = await _sent(request, service.settings.max_upload)
-    picture = await service.guard.normalise(data, name or "the upload", owner=caller.tenant)
-    file = await keep(service, caller.tenant, picture, kind=UPLOAD, name=name)
+    with service.holding.room(caller.tenant) as room:
+        data, name = await _sent(request, service.settings.max_upload, room)
+        picture = await normalised(service, caller.tenant, data, name or "the upload", room)
+        file = await keep(service, caller.tenant, picture, kind=UPLOAD, name=name)
     address = link(service, file.key, base_url(request))
     return JSONResponse(asset_of(file, caller, address), headers=allowance.headers)
 
 
-async def _sent(request: Request, most: int) -> tuple[bytes, str]:
-    """The bytes of the field `asset`, and the name that its file had."""
+async def _sent(request: Request, most: int, room: Room) -> tuple[bytes, str]:
+    """The bytes of the field `asset`, and the name that its file had.
+
+    They come to a file on the disk; `room` has them from when they are read from there.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise UnsupportedMedia(
@@ -71,6 +76,7 @@ async def _sent(request: Request, most: int) -> tuple[bytes, str]:
                     field=FIELD,
                     hint=f"curl --form '{FIELD}=@picture.png' sends it so",
                 )
+            room.take(min(sent.size or 0, most + 1))
             data = await sent.read(most + 1)
             name = plain_name(sent.filename or "")
     except (MultiPartException, FormParserError) as error:

@@ -25,7 +25,7 @@ from linocut.server import problems
 from linocut.server.admission import Wish, admit, limits
 from linocut.server.answers import answer, base_url, in_line, in_short, service_of
 from linocut.server.auth import Drawer
-from linocut.server.body import JsonObject, read_json
+from linocut.server.body import JsonObject, read_json, received
 from linocut.server.context import Service
 from linocut.server.dialects.features import FeatureCall, parse
 from linocut.server.dialects.features_record import Waiting
@@ -102,18 +102,21 @@ async def create(
     allowance = await service.limiter.take(caller)
     request.state.allowance = allowance
     key, base = key_in(request.headers.get(HEADER)), base_url(request)
-    await request.body()  # who takes long to send it takes no place at the door
-    with service.doorway.passing(caller.id, limits(service, caller)):
-        body, digest = await _body(request, is_keyed=bool(key))
-        call = parse(body, request.query_params)
-        wish = Wish(
-            call=call,
-            idempotency_key=key,
-            fingerprint=digest,
-            preview=is_streaming if call.wants_previews is None else call.wants_previews,
-            here=base,
-        )
-        submitted = await admit(service, caller, wish)
+    with service.holding.room(caller.tenant) as room:
+        raw = await received(request, room)  # who takes long to send it takes no place at the door
+        with service.doorway.passing(caller.id, limits(service, caller)):
+            content_type = request.headers.get("content-type")
+            body, digest = await _read(raw, content_type, is_keyed=bool(key))
+            raw.clear()
+            call = parse(body, request.query_params)
+            wish = Wish(
+                call=call,
+                idempotency_key=key,
+                fingerprint=digest,
+                preview=is_streaming if call.wants_previews is None else call.wants_previews,
+                here=base,
+            )
+            submitted = await admit(service, caller, wish)
     headers = {**allowance.headers, **({REPLAYED: "true"} if submitted.replayed else {})}
     if is_streaming:
         listener = Listener(base=base, request_id=request.state.request_id)
@@ -123,12 +126,13 @@ async def create(
     return await _answered(request, call, submitted, headers)
 
 
-async def _body(request: Request, *, is_keyed: bool) -> tuple[JsonObject, str]:
+async def _read(
+    raw: bytearray, content_type: str | None, *, is_keyed: bool
+) -> tuple[JsonObject, str]:
     """The object, and its fingerprint where an Idempotency-Key will ask for it."""
-    raw = await request.body()
 
     def read() -> tuple[JsonObject, str]:
-        body = read_json(raw, request.headers.get("content-type"))
+        body = read_json(raw, content_type)
         return body, fingerprint(ROUTE, body) if is_keyed else ""
 
     return read() if len(raw) < LARGE else await asyncio.to_thread(read)
