@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 Run = Callable[..., Any]
 
 
@@ -37,3 +39,32 @@ def test_without_a_database_there_is_nothing_to_copy(linocut: Run, tmp_path: Pat
     assert done.code == 1
     assert "there is no linocut.db" in done.err
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("variable", ["LINOCUT_DATABASE_URL", "DATABASE_URL"])
+@pytest.mark.parametrize("url", ["postgresql://ann:secret@db/linocut", "sqlite:////srv/other.db"])
+def test_another_database_than_the_folders_is_not_passed_over(
+    linocut: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, url: str
+) -> None:
+    linocut("keys", "add", "app")
+    linocut("backup", tmp_path / "copy")
+    monkeypatch.setenv(variable, url)
+    for done in (
+        linocut("backup", tmp_path / "stale"),
+        linocut("restore", tmp_path / "copy", "--data-dir", tmp_path / "other"),
+    ):
+        assert (done.code, done.out) == (1, b"")
+        assert f"{variable} names another database than " in done.err
+        assert "pg_dump" in done.err
+        assert "secret@" not in done.err
+    assert not (tmp_path / "stale").exists()
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_folders_own_database_may_be_named(
+    linocut: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    linocut("keys", "add", "app", "--data-dir", data)
+    monkeypatch.setenv("LINOCUT_DATABASE_URL", f"sqlite:///{data / 'linocut.db'}")
+    assert linocut("backup", tmp_path / "copy", "--data-dir", data).code == 0

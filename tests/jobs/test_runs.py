@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from linocut.errors import ContentRefused, DoesNotFit, LinocutError, StorageUnavailable
+from linocut.errors import (
+    CheckFailed,
+    ContentRefused,
+    DoesNotFit,
+    LinocutError,
+    StorageUnavailable,
+)
 from linocut.jobs.record import State
 from linocut.jobs.runs import Timing
 
@@ -130,9 +136,9 @@ def test_a_refusal_leaves_no_file_but_uploads(studio: Open, hands: Any, jobs: An
 
 @pytest.mark.parametrize(
     ("error", "paid"),
-    [(DoesNotFit("too big"), 0.75), (REFUSAL, 0.0)],
+    [(DoesNotFit("too big"), 0.75), (REFUSAL, 0.0), (CheckFailed("my_checks:Names failed"), 0.0)],
 )
-def test_a_refusal_pays_what_ran_unless_it_is_about_content(
+def test_a_failure_pays_what_ran_unless_a_safety_check_refused_or_failed(
     studio: Open, hands: Any, error: LinocutError, paid: float
 ) -> None:
     async def story() -> None:

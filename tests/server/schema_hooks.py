@@ -1,7 +1,7 @@
 """What schemathesis is told by `test_schema_cases.py`: requests that are meant to be good are good.
 
-A description cannot say which pictures exist, nor that a size goes with one aspect ratio only; and
-nothing may be sent to an address that happens to be somebody's.
+A description cannot say which pictures exist, nor that an editor needs one under any name, nor that
+a size goes with one aspect ratio only; and nothing may be sent to an address that is somebody's.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
         case.body["webhook"] = NOWHERE
     prompt = case.body.get("promptObject")
     if isinstance(prompt, dict) and case.meta.generation.mode.is_positive:
-        _settle(prompt)
+        _settle(prompt, edits=case.body.get("type") == "IMAGE_EDITOR")
 
 
-def _settle(prompt: dict[str, Any]) -> None:
+def _settle(prompt: dict[str, Any], *, edits: bool) -> None:
     """Small, quick, with pictures that are there and with sizes only where they belong."""
-    if prompt.get("imageUrl") is not None:
+    if edits or prompt.get("imageUrl") is not None:
         prompt["imageUrl"] = PICTURE
     prompt.pop("additional_images", None)
     if prompt.get("aspect_ratio") == "custom":

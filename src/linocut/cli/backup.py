@@ -11,6 +11,7 @@ import typer
 from linocut.cli import say
 from linocut.cli.flags import DataDir
 from linocut.cli.settings import in_force
+from linocut.errors import Conflict
 
 if TYPE_CHECKING:
     from linocut.jobs.backup import Copied
@@ -39,7 +40,21 @@ def restore(
 
 
 def _folder(data_dir: Path | None) -> Path:
-    return in_force(os.environ, {"data_dir": data_dir}).settings.data_folder
+    """The data folder; Conflict if the settings name another database than the one in it."""
+    from linocut.jobs.backup import ELSEWHERE  # noqa: PLC0415 - only here
+    from linocut.jobs.database import address  # noqa: PLC0415 - brings SQLAlchemy
+    from linocut.jobs.folder import DataFolder  # noqa: PLC0415 - only here
+
+    found = in_force(os.environ, {"data_dir": data_dir})
+    folder, named = DataFolder(found.settings.data_folder), address(found.settings.database)
+    file = named.database if named.get_backend_name() == "sqlite" else None
+    if file is None or Path(file).resolve() != folder.database.resolve():
+        raise Conflict(
+            f"{found.sources['database_url']} names another database than {folder.database}, "
+            "the only one that backup and restore know",
+            hint=ELSEWHERE,
+        )
+    return folder.path
 
 
 def _tell(copied: Copied) -> None:

@@ -24,6 +24,10 @@ from typing import Final
 from linocut.errors import Conflict, InvalidRequest, NotFound, OutputError
 from linocut.jobs.folder import DataFolder
 
+ELSEWHERE: Final = (
+    "a PostgreSQL database is copied with pg_dump and comes back with pg_restore; "
+    "after it, copy pictures and secrets.json of the data folder"
+)
 _TARS: Final = (".tar", ".tar.gz", ".tgz")
 _PIECE: Final = 1 << 20
 _NOTHING: Final = frozenset({"lost+found"})  # what an empty volume may hold
@@ -52,7 +56,7 @@ def backup(data_dir: Path, target: Path) -> Copied:
     if not source.database.is_file():
         raise NotFound(
             f"there is no {source.database.name} in {data_dir}",
-            hint="a PostgreSQL database is copied with pg_dump; copy the pictures beside it",
+            hint=ELSEWHERE,
         )
     if target.exists():
         raise Conflict(f"{target} is there already", hint="name a new file or folder")

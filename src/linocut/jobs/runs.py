@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from linocut.errors import (
+    CheckFailed,
     ContentRefused,
     Later,
     LinocutError,
@@ -184,6 +185,8 @@ class Runs:
             case Refused(error=ContentRefused() as error):
                 await self._fail(run, error, 0.0)
                 await self._forget_references(run.record)
+            case Refused(error=CheckFailed() as error):  # the operator's fault, not the caller's
+                await self._fail(run, error, 0.0)
             case Refused(error=error, seconds=seconds):
                 await self._fail(run, error, seconds)
             case Stopped(seconds=seconds):

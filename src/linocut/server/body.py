@@ -36,6 +36,7 @@ _TOKEN: Final = re.compile(
 )
 _COLON: Final = re.compile(r"[ \t\n\r]*:")
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([^\"'\s;]*)")
+_CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _HINTS: Final = {
     "Expecting property name enclosed in double quotes": (
         "names and texts need double quotes, and no comma follows the last one"
@@ -76,23 +77,30 @@ def read_json(raw: bytes | bytearray, content_type: str | None) -> JsonObject:
     return value
 
 
+def check_charset(content_type: str) -> None:
+    """Nothing for UTF-8, of which ASCII is a part; UnsupportedMedia wherever another is named.
+
+    Every mention counts, as a reader of forms may follow another one than the first.
+    """
+    for charset in _CHARSET.findall(content_type.lower()):
+        if charset not in _CHARSETS:
+            raise UnsupportedMedia(
+                f"the body's charset is {charset[:SHOWN]!r}; UTF-8 is read here",
+                hint="leave the charset out of the header Content-Type, or say utf-8",
+            )
+
+
 def _check_type(content_type: str | None) -> None:
     """Nothing for JSON in UTF-8; a missing type is taken for it."""
     if not content_type:
         return
-    kind, _, parameters = content_type.lower().partition(";")
-    kind = kind.strip()
+    kind = content_type.lower().partition(";")[0].strip()
     if kind != "application/json" and not re.fullmatch(r"application/[\w.+-]+\+json", kind):
         raise UnsupportedMedia(
             f"the body's type is {kind[:SHOWN]!r}; JSON is read here",
             hint="send the header Content-Type: application/json",
         )
-    charset = _CHARSET.search(parameters)
-    if charset and charset[1] not in {"utf-8", "utf8", "us-ascii", "ascii"}:
-        raise UnsupportedMedia(
-            f"the body's charset is {charset[1][:SHOWN]!r}; UTF-8 is read here",
-            hint="send the header Content-Type: application/json; charset=utf-8",
-        )
+    check_charset(content_type)
 
 
 def _decoded(raw: bytes | bytearray) -> str:

@@ -19,7 +19,7 @@ from linocut.server.dialects.features_schema import (
     prompt_object,
     request_body,
 )
-from linocut.server.dialects.features_sources import LISTS
+from linocut.server.dialects.features_sources import LISTS, PICTURES
 from linocut.sizes import ASPECT_RATIOS
 
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
@@ -98,6 +98,13 @@ def test_both_require_the_same(name: str) -> None:
     body = {field: value for field, value in CONTRACT_EXAMPLE.items() if field != name}
     assert not REQUEST.is_valid(body)
     assert not is_read(body)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_both_take_the_editors_picture_under_every_name(name: str) -> None:
+    sent = {"prompt": "x", "imageUrl": None, name: [KEY] if name in LISTS else KEY}
+    body = EDITOR_EXAMPLE | {"promptObject": sent}
+    assert REQUEST.is_valid(body) is is_read(body) is True
 
 
 def test_every_documented_field_is_described_and_no_other() -> None:

@@ -235,4 +235,19 @@ FORMS: Final[dict[str, tuple[bytes, str, int]]] = {
     "a header without a colon": (b"--mark\r\nabc\r\n\r\nx\r\n--mark--\r\n", FORM, 400),
     "line feeds only": (form(tiny_png()).replace(b"\r\n", b"\n"), FORM, 400),
     "JSON": (GOOD, JSON, 415),
+    "utf-8": (form(tiny_png()), f'{FORM}; charset="UTF-8"', 200),
+    "a codec that always fails": (form(tiny_png()), f"{FORM}; charset=undefined", 415),
+    "punycode": (form(tiny_png(), name="x.png"), f"{FORM}; Charset = punycode", 415),
+    "idna": (form(tiny_png(), name="xn--a"), f"{FORM};charset='idna'", 415),
+    "a charset behind another": (
+        form(tiny_png()),
+        f"{FORM}; charset=utf-8; charset=undefined",
+        415,
+    ),
+    "a charset behind a twin": (
+        form(tiny_png()),
+        f"{FORM}; xcharset=utf-8; charset=undefined",
+        415,
+    ),
+    "a charset of 5,000": (form(tiny_png()), f"{FORM}; charset={'x' * 5000}", 415),
 }

@@ -192,6 +192,27 @@ def test_a_stream_tells_the_whole_story(slow_server: Any, desk: ModuleType) -> N
     assert httpx2.get(record["temporaryUrl"]).status_code == 200
 
 
+@pytest.mark.parametrize("said", ["true", "1", "YES", "on", "t", "y"])
+def test_a_stream_says_that_async_has_no_effect_on_it(
+    shared_server: Any, desk: ModuleType, said: str
+) -> None:
+    body = desk.call() | {"async": True}
+    answer = post(shared_server, body, f"{PATH}?isStreaming={said}", Prefer="respond-async")
+    assert answer.status_code == 200
+    assert "preference-applied" not in answer.headers
+    record = desk.parsed(answer.content)[-1]["data"]["aiRecord"]
+    assert any(text.startswith("async has no effect") for text in record["metadata"]["warnings"])
+
+
+@pytest.mark.parametrize("said", ["false", "0", "off"])
+def test_where_nothing_streams_async_has_its_effect(
+    shared_server: Any, desk: ModuleType, said: str
+) -> None:
+    answer = post(shared_server, desk.call() | {"async": True}, f"{PATH}?isStreaming={said}")
+    warnings = answer.json()["aiRecord"]["metadata"]["warnings"]
+    assert not any(text.startswith("async") for text in warnings)
+
+
 def test_is_streaming_false_is_as_if_it_were_not_there(
     shared_server: Any, desk: ModuleType
 ) -> None:

@@ -141,7 +141,10 @@ class FeatureCall:
         )
 
 
-QUERY_FIELDS: Final = ("isStreaming",)
+STREAMS: Final = "isStreaming"
+QUERY_FIELDS: Final = (STREAMS,)
+# As the route reads it: whatever else it says there is a no, or was refused.
+_YES: Final = frozenset({"1", "on", "t", "true", "y", "yes"})
 _QUERY_REASONS: Final = dict.fromkeys(
     (*TOP_FIELDS, *PROMPT_FIELDS), "it stands in the address and belongs in the body"
 )
@@ -179,6 +182,8 @@ def parse(body: JsonObject, query: Mapping[str, str] = MappingProxyType({})) -> 
     }
     if feature == EDITOR and not sources and not _names_pictures(prompt):
         prompt.refuse("imageUrl", "is required: the key of an asset, a URL or a data URI")
+    if values["is_async"] and query.get(STREAMS, "").lower() in _YES:
+        top.warn("async", f"has no effect with {STREAMS}: the events come as they happen")
     prompt.unknown(_REASONS, PROMPT_FIELDS)
     top.unknown(_TOP_REASONS, TOP_FIELDS)
     if top.wrong:

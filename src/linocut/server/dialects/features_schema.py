@@ -90,11 +90,12 @@ def flag(about: str, *, default: bool | None = False) -> Schema:
 def prompt_object(*, edits: bool) -> Schema:
     """`promptObject` of the generator's page, or of the editor's."""
     match = f"{MATCH} keeps the shape of the first picture."
+    needs = "It needs a picture, under any of the names that are read. " if edits else ""
     return {
         "type": "object",
         "title": "EditorPrompt" if edits else "GeneratorPrompt",
-        "description": "Unknown fields are ignored and named in `metadata.warnings`.",
-        "required": ["prompt", "imageUrl"] if edits else ["prompt"],
+        "description": f"{needs}Unknown fields are ignored and named in `metadata.warnings`.",
+        "required": ["prompt"],
         "properties": {
             "prompt": {
                 "type": "string",
@@ -103,7 +104,7 @@ def prompt_object(*, edits: bool) -> Schema:
                 "pattern": r"\S",
                 "description": "What the picture shows. It may speak of image 1, image 2 …",
             },
-            "imageUrl": PICTURE if edits else _optional(PICTURE),
+            "imageUrl": _optional(PICTURE),
             "additional_images": ADDITIONAL,
             "aspect_ratio": choice(
                 (*ASPECT_RATIOS, MATCH, CUSTOM),

@@ -21,6 +21,7 @@ from linocut.jobs.record import StoredFile
 from linocut.server import schemas
 from linocut.server.answers import base_url, link, service_of
 from linocut.server.auth import Drawer
+from linocut.server.body import check_charset
 from linocut.server.holding import Room
 from linocut.server.keyring import Caller
 from linocut.server.references import UPLOAD, keep, normalised
@@ -61,12 +62,13 @@ async def _sent(request: Request, most: int, room: Room) -> tuple[bytes, str]:
 
     They come to a file on the disk; `room` has them from when they are read from there.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
+    said = request.headers.get("content-type", "")
+    if said.partition(";")[0].strip().lower() != "multipart/form-data":
         raise UnsupportedMedia(
             "an upload comes as multipart/form-data",
             hint=f"curl --form '{FIELD}=@picture.png' sends it so",
         )
+    check_charset(said)  # names are decoded by it, and some of Python's codecs raise what they like
     try:
         async with request.form(max_files=1, max_fields=MOST_FIELDS) as form:
             sent = form.get(FIELD)
