@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
-from contract_page import printed
+from contract_page import RUNNERS, printed
 from PIL import Image
 
 from linocut.images.metadata import Metadata, read_metadata
@@ -78,21 +78,35 @@ def drawn_by_the_demo(record: dict[str, Any], file: bytes) -> Metadata:
     return told
 
 
-def test_the_contract_s_python_example_is_drawn(server: Any) -> None:
-    names: dict[str, Any] = {}
-    exec(printed("python.txt", server), names)  # noqa: S102 (the page's own words are what is tested)
-    answer = names["response"]
-    assert answer.status_code == 200, answer.text
-    record = answer.json()["aiRecord"]
+@pytest.mark.parametrize("name", ["curl.txt", "javascript.txt", "python.txt"])
+def test_the_contract_s_example_is_drawn(server: Any, name: str) -> None:
+    status, body = RUNNERS[name](printed(name, server))
+    assert status == 200, body
+    record = body["aiRecord"]
     assert record["status"] == "SUCCESS"
     file = linked(record)
     with Image.open(io.BytesIO(file)) as picture:
         assert (picture.format, picture.size) == ("WEBP", (896, 1088))
     told = drawn_by_the_demo(record, file)
-    assert told.prompt == names["data"]["promptObject"]["prompt"]
+    assert told.prompt == record["aiRecordDetail"]["promptObject"]["prompt"]
     assert (told.num_inference_steps, told.guidance, told.references) == (28, 3.5, 0)
     assert told.drawn_width < told.width == 896
     assert not is_blank(file)
+
+
+@pytest.mark.parametrize(
+    ("said", "mode"), [({}, "exact"), ({"go_fast": False}, "exact"), ({"go_fast": True}, "bf16")]
+)
+def test_the_fast_mode_draws_what_permits_it_and_nothing_else(
+    server: Any, desk: ModuleType, said: dict[str, bool], mode: str
+) -> None:
+    body = desk.call(num_inference_steps=2, seed=1, **said)
+    answer = server.client.post("/api/features", json=body)
+    assert answer.status_code == 200, answer.text
+    uuid = answer.json()["aiRecord"]["uuid"]
+    record = server.client.get(f"/api/records/{uuid}").json()["aiRecord"]
+    assert record["metadata"]["mode"] == mode
+    assert drawn_by_the_demo(record, linked(record)).mode == mode
 
 
 def uploaded(server: Any, picture: bytes) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
-from contextlib import closing
-from pathlib import Path
+
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from linocut.jobs.database import address
 from linocut.jobs.migrate import migrate
@@ -25,23 +25,23 @@ ROW = {
         "check_safety": True, "warnings": [],
     }),
     "prompt": "ä", "webhook": "", "webhook_events": "[]", "estimate": 2000, "day": 20000,
-    "worker": "lane", "attempt": 1, "fence": 1, "last_seq": 2, "starred": 0,
+    "worker": "lane", "attempt": 1, "fence": 1, "last_seq": 2, "starred": False,
     "run_at": 1728000000000, "lease_until": None, "created_at": 1728000000000,
     "started_at": 1728000000100, "finished_at": 1728000001100, "paid": 1000,
     "result_keys": '["images/a.png"]', "result": '{"seed":1}', "error": None,
 }  # fmt: skip
 
 
-def test_a_record_of_the_first_version_can_still_be_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    migrate(address(f"sqlite:///{path}"), to="0001")
-    with closing(sqlite3.connect(path)) as connection:
+def test_a_record_of_the_first_version_can_still_be_read(empty_url: str) -> None:
+    place = address(empty_url)
+    migrate(place, to="0001")
+    engine = create_engine(place, poolclass=NullPool)
+    with engine.begin() as connection:
         places = ", ".join(f":{name}" for name in ROW)  # in the order of the first version
-        connection.execute("INSERT INTO records VALUES (" + places + ")", ROW)  # noqa: S608
-        connection.commit()
+        connection.execute(text("INSERT INTO records VALUES (" + places + ")"), ROW)  # noqa: S608
 
     async def story() -> None:
-        store = await Store.open(f"sqlite:///{path}")
+        store = await Store.open(empty_url)
         (record,) = await store.records("ann", limit=5, search="Ä")
         assert (record.id, record.state) == (ROW["id"], State.SUCCESS)
         assert (record.seconds, record.estimate) == (1.0, 2.0)

@@ -5,63 +5,21 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
-import subprocess
-import sys
 from typing import Any
 
 import httpx2
 import pytest
-from contract_page import EXAMPLES, printed
+from contract_page import EXAMPLES, RUNNERS, printed
 from other_site import Site, other_site
 from PIL import Image
-
-PACKAGES = {"bash": "bash", "curl": "curl", "node": "nodejs"}
-
-
-def program(name: str) -> str:
-    """Where a program is."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.fail(f"{name} is not here: install the package `{PACKAGES[name]}`")
-    return found
-
-
-def answer_of(*command: str) -> dict[str, Any]:
-    """What a program prints, as JSON."""
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    return dict(json.loads(done.stdout))
-
-
-def by_curl(text: str) -> dict[str, Any]:
-    """A command line, run by the shell."""
-    return answer_of(program("bash"), "-c", text.replace("curl ", f"{program('curl')} -s ", 1))
-
-
-def by_node(text: str) -> dict[str, Any]:
-    """An expression, awaited by Node."""
-    script = f"const answer = await {text}\nconsole.log(JSON.stringify(await answer.json()));"
-    return answer_of(program("node"), "--input-type=module", "-e", script)
-
-
-def by_python(text: str) -> dict[str, Any]:
-    """A script that leaves its answer in `response`."""
-    return answer_of(sys.executable, "-c", f"{text}\nprint(response.text)")
-
-
-RUNNERS = {
-    "curl.txt": by_curl,
-    "playground_curl.txt": by_curl,
-    "javascript.txt": by_node,
-    "python.txt": by_python,
-}
 
 
 @pytest.mark.parametrize("name", RUNNERS)
 def test_the_contract_s_example_runs_unchanged(shared_server: Any, name: str) -> None:
-    answer = RUNNERS[name](printed(name, shared_server))
+    status, body = RUNNERS[name](printed(name, shared_server))
+    assert status == 200, body
     documented = json.loads((EXAMPLES / "response.json").read_text(encoding="utf-8"))
-    record, shown = answer["aiRecord"], documented["aiRecord"]
+    record, shown = body["aiRecord"], documented["aiRecord"]
     assert set(shown) <= set(record)
     assert record["status"] == shown["status"] == "SUCCESS"
     assert (record["model"], record["type"]) == (shown["model"], shown["type"])
