@@ -73,7 +73,7 @@ def linocut(
 
 
 def run() -> None:
-    """The console script: never a traceback, unless it is asked for."""
+    """The command line of this process: never a traceback, unless it is asked for."""
     sys.excepthook = _unexpected
     if not debug(os.environ):
         warnings.simplefilter("ignore")  # what libraries tell their developers
@@ -124,8 +124,6 @@ def _unexpected(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """For what should not have happened; the interpreter then exits with 1."""
-    if issubclass(kind, KeyboardInterrupt):
-        return
     if debug(os.environ):
         traceback.print_exception(kind, error, trace)
     words = f"{kind.__name__}: {error}" if str(error) else kind.__name__
