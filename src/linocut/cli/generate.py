@@ -20,7 +20,7 @@ from linocut.cli.checks import Named, ask, checked, look_at, named, shows
 from linocut.cli.flags import Flags, layers_of, takes
 from linocut.cli.progress import Display, shows_colours
 from linocut.cli.settings import embed_prompt, home
-from linocut.errors import InvalidRequest
+from linocut.errors import InvalidRequest, OutputError
 from linocut.events import Done, Started, Step
 from linocut.images.decode import read_picture
 from linocut.images.drawn import SUFFIXES, described
@@ -80,14 +80,18 @@ def generate(flags: Flags) -> None:
         say.error(f"stopped {reached.words}, nothing was saved")
         raise typer.Exit(INTERRUPTED) from None
     timings["saving"] = time.perf_counter() - began
-    if flags.json:
-        file = {"output_format": target.format, "output_quality": target.quality}
-        summary = _summary(path, done, metadata.to_json(), timings=timings, **file)
-        say.values(summary | {"safety": {"checked": wanted is not None}})
-        return
-    _report(done, sum(timings.values()))
-    if path is not None:
-        say.path(path)
+    try:
+        if flags.json:
+            file = {"output_format": target.format, "output_quality": target.quality}
+            summary = _summary(path, done, metadata.to_json(), timings=timings, **file)
+            say.values(summary | {"safety": {"checked": wanted is not None}})
+            return
+        _report(done, sum(timings.values()))
+        if path is not None:
+            say.path(path)
+    except OutputError as error:
+        error.hint = f"the picture is saved all the same: {path}"
+        raise
 
 
 def open_engine(flags: Flags) -> Engine:
@@ -217,11 +221,13 @@ def _target(flags: Flags) -> Target:
 
 
 def _check_pipe(flags: Flags) -> None:
-    """Nothing, or InvalidRequest: whether standard output can take a picture's bytes."""
+    """Nothing, or InvalidRequest, OutputError: whether standard output can take a picture."""
     if flags.json:
         raise InvalidRequest(
             "--json and -o - both want standard output", field="output", hint="use -o FILE"
         )
+    if sys.stdout is None:
+        raise OutputError("standard output is closed", hint="use -o FILE")
     if sys.stdout.isatty():
         raise InvalidRequest(
             "a picture's bytes would garble the terminal",

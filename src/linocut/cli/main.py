@@ -75,6 +75,8 @@ def linocut(
 def run() -> None:
     """The command line of this process: never a traceback, unless it is asked for."""
     sys.excepthook = _unexpected
+    if sys.stdout is not None:  # as it is where a shell has closed it
+        sys.stdout = say.told(sys.stdout)
     if not debug(os.environ):
         warnings.simplefilter("ignore")  # what libraries tell their developers
     sys.exit(main(sys.argv[1:]))
