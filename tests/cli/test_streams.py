@@ -113,3 +113,13 @@ def test_with_standard_output_closed_a_picture_is_saved(tmp_path: Path, flags: s
     done = shell(f"linocut generate x --seed 1 {SMALL} {flags} >&-", tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "x-1.webp").read_bytes().startswith(b"RIFF")
+
+
+def test_a_closed_standard_input_has_no_prompt(tmp_path: Path) -> None:
+    done = shell(f"linocut generate - {SMALL} <&-", tmp_path)
+    check_two_lines(done, 2, "standard input is closed", 'linocut generate "a red apple"')
+
+
+def test_a_standard_input_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    done = shell(f"linocut generate - {SMALL} 0>written", tmp_path)
+    check_two_lines(done, 2, "standard input cannot be read", 'linocut generate "a red apple"')

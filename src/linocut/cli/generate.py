@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from linocut.engine.engine import Engine
 
 INTERRUPTED: Final = 130
+EXAMPLE: Final = 'linocut generate "a red apple"'
 SEEDS: Final = 2**32  # ten digits at most, so that a person can note one down
 
 
@@ -169,22 +170,29 @@ def _request(flags: Flags) -> ImageRequest:
 
 
 def _prompt(said: str) -> str:
-    text = said
-    if said == "-":
-        data = sys.stdin.buffer.read(4 * MAX_PROMPT_CHARACTERS + 1)
-        if len(data) > 4 * MAX_PROMPT_CHARACTERS:
-            raise InvalidRequest(
-                f"the prompt has more than {MAX_PROMPT_CHARACTERS:,} characters", field="prompt"
-            )
-        try:
-            text = data.decode("utf-8-sig").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InvalidRequest("standard input is not UTF-8 text", field="prompt") from error
+    text = _piped() if said == "-" else said
     if not text.strip():
-        raise InvalidRequest(
-            "the prompt is empty", field="prompt", hint='linocut generate "a red apple"'
-        )
+        raise InvalidRequest("the prompt is empty", field="prompt", hint=EXAMPLE)
     return text
+
+
+def _piped() -> str:
+    """The prompt on standard input."""
+    if sys.stdin is None:
+        raise InvalidRequest("standard input is closed: no prompt", field="prompt", hint=EXAMPLE)
+    try:
+        data = sys.stdin.buffer.read(4 * MAX_PROMPT_CHARACTERS + 1)
+    except OSError as error:
+        why = f"standard input cannot be read: {error.strerror or error}"
+        raise InvalidRequest(why, field="prompt", hint=EXAMPLE) from error
+    if len(data) > 4 * MAX_PROMPT_CHARACTERS:
+        raise InvalidRequest(
+            f"the prompt has more than {MAX_PROMPT_CHARACTERS:,} characters", field="prompt"
+        )
+    try:
+        return data.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("standard input is not UTF-8 text", field="prompt") from error
 
 
 def _size(flags: Flags) -> tuple[int, int]:
