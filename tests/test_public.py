@@ -116,6 +116,30 @@ def test_the_package_runs_as_a_module() -> None:
     assert "generate" in done.stdout
 
 
+def test_control_c_while_the_command_is_still_being_imported_is_no_traceback(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "typer.py").write_text(
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    stand_in_first = f"{tmp_path}{os.pathsep}{ROOT / 'src'}"
+    done = subprocess.run(
+        [sys.executable, "-m", "linocut", "ls"],
+        env={**os.environ, "PYTHONPATH": stand_in_first},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_the_installed_command_starts_where_the_module_does() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"linocut": "linocut.__main__:run"}
+
+
 def test_the_five_lines_of_the_readme_draw(tmp_path: Path) -> None:
     (code,) = blocks("python")
     assert len([line for line in code.splitlines() if line]) == 5

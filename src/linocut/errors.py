@@ -10,7 +10,7 @@
     │   ├── CheckpointInvalid   something is there, but it is not whole or not FLUX.2
     │   └── DownloadRefused     the hub would not give it, or it would not fit on the disk
     ├── DoesNotFit              more memory than there is, or a mode that cannot run here
-    ├── OutputError             the picture was drawn but could not be saved
+    ├── OutputError             what was made could not be saved, or standard output refused it
     ├── ContentRefused          a safety check said no
     ├── CheckFailed             a safety check could say neither yes nor no
     └── ServiceError            what a server answers besides pictures
@@ -139,7 +139,7 @@ class DoesNotFit(LinocutError):
 
 
 class OutputError(LinocutError):
-    """The picture could not be written; nothing half-written was left behind."""
+    """A file could not be saved, and nothing half-written was left; or standard output is full."""
 
     code = "output"
     exit_code = 7

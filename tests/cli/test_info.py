@@ -62,15 +62,20 @@ def test_json_has_the_exact_values(linocut: Run, folder: Path) -> None:
     assert (values["width"], values["height"]) == (64, 80)
 
 
-def test_the_command_that_draws_it_again_is_told(linocut: Run, fake: Any, folder: Path) -> None:
-    plain = drawn(folder / "a.png", Metadata(**(values_of(METADATA) | {"prompt": "it's -- red"})))
-    rows = dict(line.split(maxsplit=1) for line in linocut("info", plain).lines)
+@pytest.mark.parametrize("prompt", ["it's -- red", "--help", "- a dash", " $HOME `x` "])
+def test_the_command_that_draws_it_again_is_told(
+    linocut: Run, fake: Any, folder: Path, prompt: str
+) -> None:
+    guidance = 3.1415926
+    values = values_of(METADATA) | {"prompt": prompt, "guidance": guidance}
+    told = linocut("info", drawn(folder / "a.png", Metadata(**values))).lines
+    rows = dict(line.split(maxsplit=1) for line in told)
     command = shlex.split(rows["again"])
     assert command[0] == "linocut"
     assert linocut(command[1], "-o", "b.png", *command[2:]).code == 0
     again = read_metadata((folder / "b.png").read_bytes())
     assert again is not None
-    assert (again.prompt, again.seed, again.guidance) == ("it's -- red", 4711, 3.5)
+    assert (again.prompt, again.seed, again.guidance) == (prompt, 4711, guidance)
 
 
 def values_of(metadata: Metadata) -> dict[str, Any]:
@@ -80,12 +85,18 @@ def values_of(metadata: Metadata) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "other", [{"references": 1}, {"prompt": None}, {"checkpoint": "a-folder-of-mine"}]
+    "other",
+    [
+        {"references": 1},
+        {"checkpoint": "a-folder-of-mine"},
+        *({"prompt": prompt} for prompt in (None, "-", "", "  ", "two\nlines", "a \x1b[31m leaf")),
+    ],
 )
 def test_no_command_is_made_up_where_the_file_is_not_enough(
     linocut: Run, folder: Path, other: dict[str, Any]
 ) -> None:
-    path = drawn(folder / "a.png", Metadata(**(values_of(METADATA) | other)))
+    values = values_of(METADATA) | {"prompt": "a leaf"} | other
+    path = drawn(folder / "a.png", Metadata(**values))
     assert not any(line.startswith("again") for line in linocut("info", path).lines)
 
 

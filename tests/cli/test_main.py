@@ -135,33 +135,3 @@ def test_debugging_shows_where_it_should_not_have_happened() -> None:
     assert shown.returncode == 1
     assert "Traceback" in shown.stderr
     assert "error: this should not have happened: KeyError: 'x'" in shown.stderr
-
-
-def test_a_reader_that_went_away_ends_it_quietly(tmp_path: Path) -> None:
-    code = (
-        "import linocut.cli.generate as command; from linocut.cli.main import run\n"
-        "import sys, types; from linocut.events import Done; from linocut.request import Picture\n"
-        "class Fake:\n"
-        "    placement = types.SimpleNamespace(default_mode='exact')\n"
-        "    def __enter__(self): return self\n"
-        "    def __exit__(self, *_): pass\n"
-        "    def run(self, r):\n"
-        "        yield Done(Picture(64, 64, bytes(12288)), 1, 64, 64, 'exact', 'x', False)\n"
-        "command.open_engine = lambda _: Fake()\n"
-        "sys.argv = ['linocut', 'generate', 'x', '-o', '-']\nrun()\n"
-    )
-    reading, writing = os.pipe()
-    os.close(reading)
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(SOURCES)},
-        cwd=tmp_path,
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        os.close(writing)
-        _, err = process.communicate(timeout=200)
-    assert process.returncode == 1
-    assert "Traceback" not in err
-    assert "Exception" not in err

@@ -20,7 +20,7 @@ from linocut.cli.checks import Named, ask, checked, look_at, named, shows
 from linocut.cli.flags import Flags, layers_of, takes
 from linocut.cli.progress import Display, shows_colours
 from linocut.cli.settings import embed_prompt, home
-from linocut.errors import InvalidRequest
+from linocut.errors import InvalidRequest, OutputError
 from linocut.events import Done, Started, Step
 from linocut.images.decode import read_picture
 from linocut.images.drawn import SUFFIXES, described
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from linocut.engine.engine import Engine
 
 INTERRUPTED: Final = 130
+EXAMPLE: Final = 'linocut generate "a red apple"'
 SEEDS: Final = 2**32  # ten digits at most, so that a person can note one down
 
 
@@ -80,14 +81,18 @@ def generate(flags: Flags) -> None:
         say.error(f"stopped {reached.words}, nothing was saved")
         raise typer.Exit(INTERRUPTED) from None
     timings["saving"] = time.perf_counter() - began
-    if flags.json:
-        file = {"output_format": target.format, "output_quality": target.quality}
-        summary = _summary(path, done, metadata.to_json(), timings=timings, **file)
-        say.values(summary | {"safety": {"checked": wanted is not None}})
-        return
-    _report(done, sum(timings.values()))
-    if path is not None:
-        say.path(path)
+    try:
+        if flags.json:
+            file = {"output_format": target.format, "output_quality": target.quality}
+            summary = _summary(path, done, metadata.to_json(), timings=timings, **file)
+            say.values(summary | {"safety": {"checked": wanted is not None}})
+            return
+        _report(done, sum(timings.values()))
+        if path is not None:
+            say.path(path)
+    except OutputError as error:
+        error.hint = f"the picture is saved all the same: {path}"
+        raise
 
 
 def open_engine(flags: Flags) -> Engine:
@@ -165,22 +170,29 @@ def _request(flags: Flags) -> ImageRequest:
 
 
 def _prompt(said: str) -> str:
-    text = said
-    if said == "-":
-        data = sys.stdin.buffer.read(4 * MAX_PROMPT_CHARACTERS + 1)
-        if len(data) > 4 * MAX_PROMPT_CHARACTERS:
-            raise InvalidRequest(
-                f"the prompt has more than {MAX_PROMPT_CHARACTERS:,} characters", field="prompt"
-            )
-        try:
-            text = data.decode("utf-8-sig").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InvalidRequest("standard input is not UTF-8 text", field="prompt") from error
+    text = _piped() if said == "-" else said
     if not text.strip():
-        raise InvalidRequest(
-            "the prompt is empty", field="prompt", hint='linocut generate "a red apple"'
-        )
+        raise InvalidRequest("the prompt is empty", field="prompt", hint=EXAMPLE)
     return text
+
+
+def _piped() -> str:
+    """The prompt on standard input."""
+    if sys.stdin is None:
+        raise InvalidRequest("standard input is closed: no prompt", field="prompt", hint=EXAMPLE)
+    try:
+        data = sys.stdin.buffer.read(4 * MAX_PROMPT_CHARACTERS + 1)
+    except OSError as error:
+        why = f"standard input cannot be read: {error.strerror or error}"
+        raise InvalidRequest(why, field="prompt", hint=EXAMPLE) from error
+    if len(data) > 4 * MAX_PROMPT_CHARACTERS:
+        raise InvalidRequest(
+            f"the prompt has more than {MAX_PROMPT_CHARACTERS:,} characters", field="prompt"
+        )
+    try:
+        return data.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("standard input is not UTF-8 text", field="prompt") from error
 
 
 def _size(flags: Flags) -> tuple[int, int]:
@@ -217,11 +229,13 @@ def _target(flags: Flags) -> Target:
 
 
 def _check_pipe(flags: Flags) -> None:
-    """Nothing, or InvalidRequest: whether standard output can take a picture's bytes."""
+    """Nothing, or InvalidRequest, OutputError: whether standard output can take a picture."""
     if flags.json:
         raise InvalidRequest(
             "--json and -o - both want standard output", field="output", hint="use -o FILE"
         )
+    if sys.stdout is None:
+        raise OutputError("standard output is closed", hint="use -o FILE")
     if sys.stdout.isatty():
         raise InvalidRequest(
             "a picture's bytes would garble the terminal",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeGuard
 
 import typer
 
@@ -68,7 +68,7 @@ def _picture_rows(path: Path, size: tuple[int, int], metadata: Metadata | None) 
 def _command(metadata: Metadata) -> str | None:
     """What draws it again, where nothing but the file is needed for that."""
     known = metadata.checkpoint in CHECKPOINTS
-    if not known or metadata.prompt is None or metadata.references:
+    if not known or not _can_be_typed(metadata.prompt) or metadata.references:
         return None
     return shlex.join(
         [
@@ -76,9 +76,16 @@ def _command(metadata: Metadata) -> str | None:
             "--seed", str(metadata.seed), "--width", str(metadata.width),
             "--height", str(metadata.height),
             "--num-inference-steps", str(metadata.num_inference_steps),
-            "--guidance", f"{metadata.guidance:g}", "--", metadata.prompt,
+            "--guidance", repr(metadata.guidance), "--", metadata.prompt,
         ]
     )  # fmt: skip
+
+
+def _can_be_typed(prompt: str | None) -> TypeGuard[str]:
+    """Whether `generate` takes the prompt for itself as a line of a terminal can show it."""
+    if prompt is None or prompt == "-":  # which is where to read one from
+        return False
+    return bool(prompt.strip()) and say.printable(prompt) == prompt
 
 
 def checkpoint_values(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -73,8 +73,10 @@ def linocut(
 
 
 def run() -> None:
-    """The console script: never a traceback, unless it is asked for."""
+    """The command line of this process: never a traceback, unless it is asked for."""
     sys.excepthook = _unexpected
+    if sys.stdout is not None:  # as it is where a shell has closed it
+        sys.stdout = say.told(sys.stdout)
     if not debug(os.environ):
         warnings.simplefilter("ignore")  # what libraries tell their developers
     sys.exit(main(sys.argv[1:]))
@@ -124,8 +126,6 @@ def _unexpected(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """For what should not have happened; the interpreter then exits with 1."""
-    if issubclass(kind, KeyboardInterrupt):
-        return
     if debug(os.environ):
         traceback.print_exception(kind, error, trace)
     words = f"{kind.__name__}: {error}" if str(error) else kind.__name__

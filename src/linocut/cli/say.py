@@ -6,16 +6,19 @@ whatever is shown to a person goes through `printable`.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 from rich.text import Text
+
+from linocut.errors import OutputError
 
 # Control characters, what turns the writing direction, lone surrogates.
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -48,6 +51,33 @@ def note(text: str, *, to: Console | None = None) -> None:
     (to or console()).print(Text(printable(text)))
 
 
+class _Told(io.FileIO):
+    """A descriptor whose refusal comes in words, and once: what is written after it is dropped."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:  # a reader that has had enough; nothing went wrong
+            raise
+        except OSError as error:
+            # Python flushes once more as it ends, and would then speak in words of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            raise OutputError(
+                f"standard output takes no more: {error.strerror}",
+                hint="make room, or send it elsewhere",
+            ) from error
+
+
+def told(stream: TextIO) -> TextIO:
+    """The stream written line by line, so that OutputError comes where something was written."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Told(stream.fileno(), "w", closefd=False)),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=True,
+    )
+
+
 def path(value: Path) -> None:
     """The path alone on standard output, byte for byte as the system knows it."""
     raw(os.fsencode(value) + b"\n")
@@ -59,7 +89,9 @@ def values(what: Mapping[str, Any]) -> None:
 
 
 def raw(data: bytes) -> None:
-    """Bytes on standard output, now."""
+    """Bytes on standard output, now; nowhere if it is closed, as `print` does."""
+    if sys.stdout is None:
+        return
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
