@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from linocut.catalog import (
     CHECKPOINTS,
+    NO_TEXT_ENCODER,
     AutoencoderConfig,
     TextEncoderConfig,
 )
@@ -64,7 +65,18 @@ def test_single_files_are_described_from_their_shapes(single: Path, tiny: Path) 
 
 def test_single_files_may_come_without_an_encoder(single: Path) -> None:
     shutil.rmtree(single / "text_encoder")
-    assert open_checkpoint(single).text_encoder is None
+    found = open_checkpoint(single)
+    assert found.text_encoder is None
+    assert found.config.text_encoder == NO_TEXT_ENCODER
+
+
+def test_a_known_checkpoint_without_an_encoder_is_listed_as_not_usable(
+    single: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(single, tmp_path / "flux-2-dev")
+    shutil.rmtree(tmp_path / "flux-2-dev/text_encoder")
+    rows = {row.known.name: row for row in listing(tmp_path)}
+    assert "has no text encoder" in rows["flux-2-dev"].problem
 
 
 def test_single_files_are_known_by_what_is_in_them(single: Path) -> None:
