@@ -224,6 +224,13 @@ def test_two_files_with_the_same_network_are_one_too_many(refusal: Refusal, sing
     assert "two files with the autoencoder: ae-2.safetensors, ae.safetensors" in refusal(single)
 
 
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "\udcff"], ids=lambda text: text[:8])
+@pytest.mark.parametrize("file", ["model_index.json", "vae/config.json", "linocut.json"])
+def test_broken_json_is_named(refusal: Refusal, copy: Path, file: str, text: str) -> None:
+    (copy / file).write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert file in refusal(copy)
+
+
 @pytest.mark.parametrize("path", ["~nobody-of-this-name/x", "x" * 5000, "a\0b", ""])
 def test_a_path_that_cannot_be_is_no_traceback(refusal: Refusal, path: str) -> None:
     refusal(path)

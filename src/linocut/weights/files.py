@@ -17,9 +17,9 @@ from typing import Final, Literal
 
 from linocut.catalog import CHECKPOINTS, NO_TEXT_ENCODER, Known, ModelConfig
 from linocut.errors import CheckpointInvalid, CheckpointNotFound
+from linocut.fields import read_fields
 from linocut.weights import configs
 from linocut.weights.encoder import find_encoder
-from linocut.weights.fields import read_fields
 from linocut.weights.parts import (
     PICKLES,
     WHY_NO_PICKLE,
