@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -242,6 +243,37 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_checkpoint(
         their_pipeline(), folder, text_layers=TINY_LAYERS, max_text_tokens=TINY_TOKENS
     )
+
+
+@pytest.fixture(scope="session")
+def single_files(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as single files, its text encoder and tokenizer beside them. Do not change it."""
+    from safetensors.torch import load_file, save_file
+
+    from linocut.weights import convert, names
+
+    folder = tmp_path_factory.mktemp("single") / "tiny"
+    for part in ("text_encoder", "tokenizer"):
+        shutil.copytree(tiny_folder / part, folder / part)
+    shutil.copy(tiny_folder / "linocut.json", folder)
+    for part, file, vocabulary in (
+        ("transformer", "flux2-dev.safetensors", names.TRANSFORMER),
+        ("vae", "ae.safetensors", names.autoencoder(len(TINY_AUTOENCODER.channels))),
+    ):
+        theirs = load_file(tiny_folder / part / "diffusion_pytorch_model.safetensors")
+        ours = convert.from_diffusers(vocabulary, theirs)
+        save_file({name: tensor.contiguous() for name, tensor in ours.items()}, folder / file)
+    return folder
+
+
+@pytest.fixture
+def without_encoder(single_files: Path, tmp_path: Path) -> Path:
+    """The two single files alone, as somebody has them who fetched nothing else."""
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    for file in single_files.glob("*.safetensors"):
+        shutil.copy(file, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

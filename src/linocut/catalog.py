@@ -112,6 +112,18 @@ class TextEncoderConfig:
     num_layers: int = 40
 
 
+# Of single files that come without one: it costs nothing, and answers no questions.
+NO_TEXT_ENCODER: Final = TextEncoderConfig(
+    vocab_size=0,
+    hidden_size=0,
+    intermediate_size=0,
+    num_heads=0,
+    num_kv_heads=0,
+    head_dim=0,
+    num_layers=0,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextConditioning:
     """How a checkpoint reads a prompt. Defaults are FLUX.2 [dev]'s.

@@ -171,6 +171,23 @@ def test_a_checkpoint_without_taps_is_told_them(
     assert json.loads(done.lines[0])["configuration"]["text_layers"] == [0, 1, 2]
 
 
+def test_single_files_without_an_encoder_are_shown_without_one(
+    linocut: Run, without_encoder: Path, single_files: Path
+) -> None:
+    done = linocut("info", without_encoder)
+    assert done.code == 0, done.err
+    rows = dict(line.split(maxsplit=1) for line in done.lines)
+    assert "put the folders text_encoder and tokenizer" in rows["problem"]
+    assert not {"text", "safety"} & rows.keys()  # nor any row of another name that begins so
+    values = json.loads(linocut("info", without_encoder, "--json").out)
+    whole = json.loads(linocut("info", single_files, "--json").out)
+    assert whole["problem"] is None
+    assert values["parameters"]["text_encoder"] == 0
+    assert values["configuration"]["text_layers"] is None
+    assert values["safety_model_memory"] is None
+    assert values["memory"]["float32"] < 10e9  # FLUX.2 [dev]'s encoder alone would take 69 GB
+
+
 def test_a_checkpoint_s_numbers_are_counted_and_not_guessed(tiny_folder: Path) -> None:
     checkpoint = open_checkpoint(tiny_folder)
     values = checkpoint_values(checkpoint)

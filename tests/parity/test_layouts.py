@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,35 +10,15 @@ import pytest
 import torch
 from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from linocut.engine import Engine
 from linocut.request import ImageRequest
-from linocut.weights import names
-from linocut.weights.convert import from_diffusers
 from linocut.weights.files import Checkpoint, open_checkpoint
 from linocut.weights.load import load_autoencoder, load_transformer
 
 EXACT = 1e-5
-STEM = "diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def single_files(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny checkpoint as single files, its text encoder and tokenizer beside them."""
-    folder = tmp_path_factory.mktemp("single") / "tiny"
-    for part in ("text_encoder", "tokenizer"):
-        shutil.copytree(tiny_folder / part, folder / part)
-    shutil.copy(tiny_folder / "linocut.json", folder)
-    for part, file, vocabulary in (
-        ("transformer", "flux2-dev.safetensors", names.TRANSFORMER),
-        ("vae", "ae.safetensors", names.autoencoder(4)),
-    ):
-        theirs = load_file(tiny_folder / part / STEM)
-        ours = from_diffusers(vocabulary, theirs)
-        save_file({name: tensor.contiguous() for name, tensor in ours.items()}, folder / file)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -102,6 +102,7 @@ def test_a_loop_may_be_left_early_as_in_transformers() -> None:
         "{% for i in range(10 ** 9) %}x{% endfor %}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{% include '/etc/passwd' %}",
+        r"{{ '\ud800' }}",
     ],
 )
 def test_a_template_that_does_not_work_is_refused_in_words(template: str) -> None:

@@ -116,8 +116,15 @@ def test_padding_stands_where_the_configuration_says(folder: Path) -> None:
         ("tokenizer.json", '{"model": {"type": "Unheard"}}', "cannot be read"),
         ("tokenizer_config.json", "{", "not valid JSON"),
         ("tokenizer_config.json", "\ud800", "not valid JSON"),
-        ("tokenizer_config.json", "[]", "one JSON object"),
-        ("tokenizer_config.json", '{"chat_template": ["a"]}', "one string"),
+        ("tokenizer_config.json", "[]", "no JSON object"),
+        ("tokenizer_config.json", '{"a": ' + "[" * 100_000, "not valid JSON"),
+        ("tokenizer_config.json", '{"chat_template": ["a"]}', "a text is needed"),
+        ("tokenizer_config.json", '{"bos_token": {"x": 1}}', "no content"),
+        ("tokenizer_config.json", '{"bos_token": 7}', "a text is needed"),
+        ("tokenizer_config.json", r'{"pad_token": "\ud800"}', "a text is needed"),
+        ("tokenizer_config.json", '{"padding_side": "up"}', '"left" or "right" is needed'),
+        ("tokenizer_config.json", '{"truncation_side": 1}', '"left" or "right" is needed'),
+        ("chat_template.jinja", "\ud800", "cannot be read"),
     ],
 )
 def test_broken_files_are_refused_in_words(

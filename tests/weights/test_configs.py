@@ -96,6 +96,12 @@ def test_any_shape_is_read_back_as_it_was_built(
         ("transformer/config.json", {"rope_theta": 0}),
         ("transformer/config.json", {"rope_theta": float("nan")}),
         ("transformer/config.json", {"eps": float("inf")}),
+        ("transformer/config.json", {"mlp_ratio": 1e20}),
+        ("transformer/config.json", {"mlp_ratio": 1e-20}),
+        (
+            "transformer/config.json",
+            {"num_attention_heads": 2**23, "attention_head_dim": 8, "axes_dims_rope": [2] * 4},
+        ),
         ("transformer/config.json", {"guidance_embeds": "yes"}),
         ("transformer/config.json", {"quantization_config": {"quant_method": "bitsandbytes"}}),
         ("vae/config.json", {"_class_name": "AutoencoderKL"}),
@@ -111,6 +117,18 @@ def test_any_shape_is_read_back_as_it_was_built(
         ("text_encoder/config.json", {"text_config": None}),
         ("text_encoder/config.json", {"text_config": {"model_type": "llama"}}),
         ("text_encoder/config.json", {"quantization_config": {}}),
+        (
+            "text_encoder/config.json",
+            {
+                "model_type": "mistral",
+                "vocab_size": 300,
+                "hidden_size": 16,
+                "intermediate_size": 37,
+                "num_hidden_layers": 4,
+                "num_attention_heads": 2**23,
+                "head_dim": 2**23,
+            },
+        ),
     ],
 )
 def test_a_configuration_that_is_none_is_named_with_its_file(

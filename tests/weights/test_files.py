@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from linocut.catalog import (
     CHECKPOINTS,
+    NO_TEXT_ENCODER,
     AutoencoderConfig,
     TextEncoderConfig,
 )
@@ -64,7 +65,18 @@ def test_single_files_are_described_from_their_shapes(single: Path, tiny: Path) 
 
 def test_single_files_may_come_without_an_encoder(single: Path) -> None:
     shutil.rmtree(single / "text_encoder")
-    assert open_checkpoint(single).text_encoder is None
+    found = open_checkpoint(single)
+    assert found.text_encoder is None
+    assert found.config.text_encoder == NO_TEXT_ENCODER
+
+
+def test_a_known_checkpoint_without_an_encoder_is_listed_as_not_usable(
+    single: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(single, tmp_path / "flux-2-dev")
+    shutil.rmtree(tmp_path / "flux-2-dev/text_encoder")
+    rows = {row.known.name: row for row in listing(tmp_path)}
+    assert "has no text encoder" in rows["flux-2-dev"].problem
 
 
 def test_single_files_are_known_by_what_is_in_them(single: Path) -> None:
@@ -210,6 +222,13 @@ def test_half_a_pair_of_single_files_names_the_other_half(refusal: Refusal, sing
 def test_two_files_with_the_same_network_are_one_too_many(refusal: Refusal, single: Path) -> None:
     shutil.copy(single / "ae.safetensors", single / "ae-2.safetensors")
     assert "two files with the autoencoder: ae-2.safetensors, ae.safetensors" in refusal(single)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "\udcff"], ids=lambda text: text[:8])
+@pytest.mark.parametrize("file", ["model_index.json", "vae/config.json", "linocut.json"])
+def test_broken_json_is_named(refusal: Refusal, copy: Path, file: str, text: str) -> None:
+    (copy / file).write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert file in refusal(copy)
 
 
 @pytest.mark.parametrize("path", ["~nobody-of-this-name/x", "x" * 5000, "a\0b", ""])

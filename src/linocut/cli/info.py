@@ -14,11 +14,11 @@ from linocut.cli import say
 from linocut.cli.flags import TextLayers, layers_of
 from linocut.cli.settings import home
 from linocut.cost import language_model_parameters, request_cost
-from linocut.errors import InvalidPicture
+from linocut.errors import CheckpointInvalid, InvalidPicture
 from linocut.images.decode import decode, read_file
 from linocut.images.metadata import Metadata, read_metadata
 from linocut.request import ImageRequest
-from linocut.weights.files import Checkpoint, open_checkpoint
+from linocut.weights.files import Checkpoint, open_checkpoint, text_encoder_of
 from linocut.weights.language_model import DEV_LAYERS
 
 WEIGHT_BYTES: Final = {"bfloat16": 2.0, "float32": 4.0}
@@ -96,10 +96,12 @@ def checkpoint_values(checkpoint: Checkpoint) -> dict[str, Any]:
     parts = (checkpoint.transformer, checkpoint.autoencoder, checkpoint.text_encoder)
     files = {file for part in parts if part for file in part.files}
     known = CHECKPOINTS.get(checkpoint.name)
+    reads = config.conditioning if checkpoint.text_encoder else None
     return {
         "name": checkpoint.name,
         "folder": checkpoint.folder,
         "layout": checkpoint.layout,
+        "problem": _problem(checkpoint),
         "demo": checkpoint.demo,
         "licence": known.licence if known else None,
         "bytes": sum(file.stat().st_size for file in files),
@@ -116,8 +118,8 @@ def checkpoint_values(checkpoint: Checkpoint) -> dict[str, Any]:
             "num_single_blocks": config.transformer.num_single_blocks,
             "in_channels": config.transformer.in_channels,
             "context_channels": config.transformer.context_channels,
-            "text_layers": config.conditioning.layers,
-            "max_text_tokens": config.conditioning.max_tokens,
+            "text_layers": reads and reads.layers,
+            "max_text_tokens": reads and reads.max_tokens,
             "pixels_per_token": config.autoencoder.pixels_per_token,
             "native_max_tokens": config.native_max_tokens,
             "native_short_side": config.native_short_side,
@@ -128,6 +130,15 @@ def checkpoint_values(checkpoint: Checkpoint) -> dict[str, Any]:
         },
         "safety_model_memory": _asked(config.text_encoder, counted.text_encoder),
     }
+
+
+def _problem(checkpoint: Checkpoint) -> str | None:
+    """Why it cannot draw as it is, and what to do; None if it can."""
+    try:
+        text_encoder_of(checkpoint)
+    except CheckpointInvalid as error:
+        return f"{error.message}; {error.hint}"
+    return None
 
 
 def _asked(encoder: TextEncoderConfig, drawing: int) -> dict[str, int] | None:
@@ -142,18 +153,23 @@ def _checkpoint_rows(values: dict[str, Any]) -> dict[str, Any]:
     configuration, parameters = values["configuration"], values["parameters"]
     cells, more = configuration["native_max_tokens"], values["safety_model_memory"]
     side, short = configuration["pixels_per_token"], configuration["native_short_side"]
-    layers = ", ".join(map(str, configuration["text_layers"]))
+    layers = ", ".join(map(str, configuration["text_layers"] or ()))
     return {
         "name": values["name"] + (" (a demo)" if values["demo"] else ""),
         "folder": values["folder"],
         "layout": values["layout"],
+        "problem": values["problem"],
         "licence": values["licence"],
         "on disk": say.gigabytes(values["bytes"]),
-        **{name.replace("_", " "): f"{count:,} parameters" for name, count in parameters.items()},
+        **{
+            name.replace("_", " "): f"{count:,} parameters"
+            for name, count in parameters.items()
+            if count
+        },
         "blocks": f"{configuration['num_double_blocks']} double, "
         f"{configuration['num_single_blocks']} single, {configuration['hidden_size']} wide, "
         f"{configuration['num_heads']} heads",
-        "text": f"{configuration['max_text_tokens']} tokens, hidden states {layers}",
+        "text": layers and f"{configuration['max_text_tokens']} tokens, hidden states {layers}",
         "draws": f"up to {cells:,} tokens of {side} x {side} pixels, "
         f"{cells * side * side / 1e6:.2g} megapixels"
         + (f", the shorter side up to {short} tokens" if short else "")

@@ -31,7 +31,7 @@ from linocut.request import ImageRequest, Picture
 from linocut.sampling import noise, pictures, schedule, tokens
 from linocut.sampling.denoise import DenoiseStep, bind, denoise
 from linocut.sizes import start_index
-from linocut.weights.files import Checkpoint, open_checkpoint
+from linocut.weights.files import Checkpoint, open_checkpoint, text_encoder_of
 from linocut.weights.load import load_autoencoder, load_text_encoder, load_transformer
 
 CACHE_BYTES = 256 * 1024**2
@@ -124,6 +124,7 @@ class Engine:
         placement = place(device, dtype)
         found = open_checkpoint(checkpoint, home=home, text_layers=text_layers)
         check_parts_fit(found.config)
+        text_encoder_of(found)
         tokenizer = tokenizer_of(found)
         where, dtype_of_all = placement.device, placement.dtype
         with memory_errors():
@@ -328,11 +329,6 @@ def check_parts_fit(config: ModelConfig) -> None:
 
 def tokenizer_of(checkpoint: Checkpoint) -> PromptTokenizer:
     """The checkpoint's tokenizer; CheckpointInvalid if it has none that its encoder can read."""
-    if checkpoint.tokenizer is None:
-        raise CheckpointInvalid(
-            f"{checkpoint.folder} has no tokenizer",
-            hint="put the folders text_encoder and tokenizer of FLUX.2-dev beside the single files",
-        )
     conditioning = checkpoint.config.conditioning
     tokenizer = open_tokenizer(
         checkpoint.tokenizer,

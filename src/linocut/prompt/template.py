@@ -50,12 +50,14 @@ def render(template: str, prompt: str, markers: dict[str, str]) -> str:
     environment.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
     try:
         compiled = environment.from_string(template)
-        return compiled.render(messages=messages, add_generation_prompt=False, **markers)
+        rendered = compiled.render(messages=messages, add_generation_prompt=False, **markers)
+        rendered.encode()  # half of a surrogate pair is no text that a tokenizer takes
     except (TemplateError, *_BROKEN) as error:
         raise CheckpointInvalid(
             f"the checkpoint's chat template does not work: {error}",
             hint="it must accept a system and a user message whose contents are text parts",
         ) from error
+    return rendered
 
 
 def _message(role: str, text: str) -> dict[str, object]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from tokenizers import Tokenizer
 
 from linocut.errors import CheckpointInvalid
+from linocut.fields import Fields, read_fields
 from linocut.prompt.template import DEV_TEMPLATE, render
 
-DEFAULT_PADDING_SIDE = "left"
-MARKERS = ("bos_token", "eos_token", "unk_token", "pad_token")
+SIDES: Final = ("left", "right")
+MARKERS: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,11 @@ def open_tokenizer(folder: Path, *, max_tokens: int, pad_token_id: int) -> Promp
         raise CheckpointInvalid(f"{file} cannot be read: {error}") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    config = _read_json(folder / "tokenizer_config.json")
-    markers = {name: _marker(config[name]) for name in MARKERS if config.get(name)}
+    file = folder / "tokenizer_config.json"
+    config = read_fields(file) if file.is_file() else Fields(file, {})
+    config.only("padding_side", *SIDES)
+    config.only("truncation_side", *SIDES)
+    markers = {name: text for name in MARKERS if (text := _marker(config, name))}
     markers.setdefault("bos_token", "<s>")
     pad = markers.get("pad_token")
     pad_id = tokenizer.token_to_id(pad) if pad else None
@@ -74,33 +77,25 @@ def open_tokenizer(folder: Path, *, max_tokens: int, pad_token_id: int) -> Promp
         markers=markers,
         max_tokens=max_tokens,
         pad_token_id=pad_token_id if pad_id is None else pad_id,
-        pads_left=config.get("padding_side", DEFAULT_PADDING_SIDE) == "left",
-        cuts_left=config.get("truncation_side") == "left",
+        pads_left=config.text("padding_side", "left") == "left",
+        cuts_left=config.text("truncation_side", "right") == "left",
     )
 
 
-def _template(folder: Path, config: dict[str, Any]) -> str:
+def _template(folder: Path, config: Fields) -> str:
     file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    template = config.get("chat_template", DEV_TEMPLATE)
-    if not isinstance(template, str):
-        raise CheckpointInvalid(f"{folder}: the chat template must be one string")
-    return template
-
-
-def _marker(value: object) -> str:
-    # Older configurations write an added token as an object.
-    return str(value["content"]) if isinstance(value, dict) else str(value)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
-        return {}
+        return config.text("chat_template", DEV_TEMPLATE)
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointInvalid(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointInvalid(f"{file} must hold one JSON object")
-    return config
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointInvalid(
+            f"{file} cannot be read: {error}", hint="download or copy it again"
+        ) from error
+
+
+def _marker(config: Fields, name: str) -> str:
+    """A special token's text, "" if there is none; older files write it as an object."""
+    if isinstance(config.values.get(name), dict):
+        return config.inner(name).text("content")
+    return config.text(name, "")

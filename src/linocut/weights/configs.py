@@ -14,7 +14,7 @@ from typing import Final
 
 from linocut.catalog import AutoencoderConfig, TextEncoderConfig, TransformerConfig
 from linocut.errors import CheckpointInvalid
-from linocut.weights.fields import Fields
+from linocut.fields import MAX_WHOLE, Fields
 from linocut.weights.headers import Stored
 
 MAX_BLOCKS: Final = 1000
@@ -31,7 +31,7 @@ def transformer_config(fields: Fields) -> TransformerConfig:
     in_channels = fields.whole("in_channels")
     fields.only("out_channels", in_channels)
     heads = fields.whole("num_attention_heads")
-    return TransformerConfig(
+    config = TransformerConfig(
         in_channels=in_channels,
         context_channels=fields.whole("joint_attention_dim"),
         hidden_size=heads * fields.whole("attention_head_dim"),
@@ -45,6 +45,9 @@ def transformer_config(fields: Fields) -> TransformerConfig:
         guidance_embedding=fields.flag("guidance_embeds", default=True),
         eps=fields.number("eps", 1e-6),
     )
+    _check_width(fields, "num_attention_heads and attention_head_dim", config.hidden_size)
+    _check_width(fields, "mlp_ratio", config.mlp_size)
+    return config
 
 
 def autoencoder_config(fields: Fields) -> AutoencoderConfig:
@@ -102,11 +105,21 @@ def text_encoder_config(fields: Fields) -> tuple[TextEncoderConfig, Fields]:
         head_dim=text.whole("head_dim", max(width // heads, 1)),
         num_layers=text.whole("num_hidden_layers", most=MAX_BLOCKS),
     )
+    _check_width(fields, "num_attention_heads and head_dim", heads * config.head_dim)
     if heads % config.num_kv_heads:
         raise CheckpointInvalid(
             f"{fields.file}: {heads} attention heads do not share {config.num_kv_heads} key heads"
         )
     return config, text
+
+
+def _check_width(fields: Fields, stated_by: str, width: int) -> None:
+    """Nothing, or CheckpointInvalid for a layer that no tensor could hold."""
+    if not 1 <= width <= MAX_WHOLE:
+        raise CheckpointInvalid(
+            f"{fields.file}: {width:,} channels, by {stated_by}; 1 to {MAX_WHOLE:,} are read",
+            hint="download or copy it again",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

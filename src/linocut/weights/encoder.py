@@ -13,8 +13,8 @@ from pathlib import Path
 
 from linocut.catalog import TextConditioning, TextEncoderConfig
 from linocut.errors import CheckpointInvalid
+from linocut.fields import read_fields
 from linocut.weights import configs
-from linocut.weights.fields import read_fields
 from linocut.weights.names import text_names
 from linocut.weights.parts import Part, about, folder_part
 

@@ -22,7 +22,7 @@ from huggingface_hub.utils import WeakFileLock
 
 from linocut.catalog import CHECKPOINTS, FLUX_DEV_LICENCE, Known
 from linocut.errors import CheckpointInvalid, CheckpointNotFound, DownloadRefused
-from linocut.weights.fields import read_fields
+from linocut.fields import read_fields
 from linocut.weights.files import DIFFUSERS_FILES, folder_of
 from linocut.weights.hub import Remote, Repository
 from linocut.weights.language_model import PULL_OPTION, pull_command

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from linocut.catalog import CHECKPOINTS, Known, ModelConfig
+from linocut.catalog import CHECKPOINTS, NO_TEXT_ENCODER, Known, ModelConfig
 from linocut.errors import CheckpointInvalid, CheckpointNotFound
+from linocut.fields import read_fields
 from linocut.weights import configs
 from linocut.weights.encoder import find_encoder
-from linocut.weights.fields import read_fields
 from linocut.weights.parts import (
     PICKLES,
     WHY_NO_PICKLE,
@@ -61,8 +61,8 @@ _FOREIGN_FILES: Final = {
 class Checkpoint:
     """A checkpoint on disk, described.
 
-    Single files may come without a text encoder; then `text_encoder` is None and there need be
-    nothing at `tokenizer`.
+    Single files may come without a text encoder; then `text_encoder` is None, its shape in `config`
+    is that of none, and there need be nothing at `tokenizer`.
     """
 
     name: str
@@ -118,6 +118,16 @@ def open_checkpoint(
         raise
 
 
+def text_encoder_of(checkpoint: Checkpoint) -> Part:
+    """What reads its prompts; CheckpointInvalid where single files came without it."""
+    if checkpoint.text_encoder is None:
+        raise CheckpointInvalid(
+            f"{checkpoint.folder} has no text encoder",
+            hint="put the folders text_encoder and tokenizer of FLUX.2-dev beside the single files",
+        )
+    return checkpoint.text_encoder
+
+
 def folder_of(known: Known, home: Path | None) -> Path | None:
     """The folder of a known checkpoint, or None if it is not on this computer."""
     if known.package:
@@ -143,7 +153,7 @@ def _listed(known: Known, home: Path) -> Listed:
         return Listed(known=known, folder=None, size=0, problem=known.unsupported)
     size = _size(folder)
     try:
-        _open(folder, known.name, None)
+        text_encoder_of(_open(folder, known.name, None))
     except CheckpointInvalid as error:
         return Listed(known=known, folder=folder, size=size, problem=error.message)
     return Listed(known=known, folder=folder, size=size, problem="")
@@ -309,8 +319,9 @@ def _described(
         )
     context = config.transformer.context_channels
     encoder = find_encoder(folder / "text_encoder", declared, context)
+    config = replace(config, text_encoder=encoder.shape if encoder else NO_TEXT_ENCODER)
     if encoder:
-        config = replace(config, text_encoder=encoder.shape, conditioning=encoder.conditioning)
+        config = replace(config, conditioning=encoder.conditioning)
     if declared.native_max_tokens:
         config = replace(config, native_max_tokens=declared.native_max_tokens)
     config = replace(config, native_short_side=declared.native_short_side)

@@ -23,7 +23,7 @@ from linocut.model.autoencoder import Autoencoder
 from linocut.model.text_encoder import TextEncoder
 from linocut.model.transformer import Transformer
 from linocut.weights.convert import joined, rows_of_ours
-from linocut.weights.files import Checkpoint
+from linocut.weights.files import Checkpoint, text_encoder_of
 from linocut.weights.headers import Stored
 from linocut.weights.names import TRANSFORMER, Names, Pair, autoencoder, text_prefix
 from linocut.weights.parts import Part
@@ -65,11 +65,7 @@ def load_text_encoder(
     checkpoint: Checkpoint, *, device: torch.device | str, dtype: torch.dtype
 ) -> TextEncoder:
     """The layers of a checkpoint's text encoder that are read, ready to run."""
-    if checkpoint.text_encoder is None:
-        raise CheckpointInvalid(
-            f"{checkpoint.folder} has no text encoder",
-            hint="put the folders text_encoder and tokenizer of FLUX.2-dev beside the single files",
-        )
+    part = text_encoder_of(checkpoint)
     layers = checkpoint.config.conditioning.layers
     file = checkpoint.folder / "text_encoder" / "config.json"
     try:
@@ -81,11 +77,11 @@ def load_text_encoder(
     except (AssertionError, KeyError, TypeError, ValueError, StrictDataclassError) as error:
         raise CheckpointInvalid(f"{file}: transformers cannot build this: {error}") from error
     model.model.rotary_emb.to(device)
-    prefix = text_prefix(checkpoint.text_encoder.tensors)
+    prefix = text_prefix(part.tensors)
     pairs = {
         name: Pair(name, (prefix + name.removeprefix("model."),)) for name in model.state_dict()
     }
-    _fill(model, pairs, checkpoint.text_encoder, torch.device(device), dtype)
+    _fill(model, pairs, part, torch.device(device), dtype)
     return model
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from linocut.errors import CheckpointInvalid
-from linocut.weights.fields import read_fields
+from linocut.fields import read_fields
 from linocut.weights.headers import Stored, read_header
 
 PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from linocut.errors import CheckpointInvalid
 MAX_BYTES: Final = 16 * 2**20  # dev's largest index is some 60 KB
 MAX_WHOLE: Final = 2**24  # wider than any width, vocabulary or token count that is to come
 REQUIRED: Final[Any] = object()
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,15 @@ class Fields:
             return bool(self._default(key, default))
         if not isinstance(value, bool):
             raise self._wrong(key, value, "true or false")
+        return value
+
+    def text(self, key: str, default: Any = REQUIRED) -> str:
+        """A text, whole: JSON can say half of a surrogate pair, which no tokenizer takes."""
+        value = self.values.get(key)
+        if value is None:
+            return str(self._default(key, default))
+        if not isinstance(value, str) or _SURROGATE.search(value):
+            raise self._wrong(key, value, "a text")
         return value
 
     def words(self, key: str) -> tuple[str, ...]:
