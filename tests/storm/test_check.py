@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from storm_check import World, faults
 from storm_client import Call, History
-from storm_report import ELSEWHERE, PROMISES, Kept, page, write
+from storm_report import ELSEWHERE, PAGE, PROMISES, Kept, page, write
 
 FILE = Row(key="a.jpg", sha256="ab", record_id="one")
 ENDED = Row(id="one", state="SUCCESS", attempt=1, result_keys=["a.jpg"])
@@ -72,10 +72,12 @@ def test_a_stream_that_tells_what_never_was_is_found() -> None:
 
 def test_the_page_has_every_promise_with_its_figures_or_its_place() -> None:
     seen = {("P1", "SQLite, folder"): ("0 lost", "2026-11-24")}
-    text = page(Kept(seen, {"2026-11-24": "processor X"}), "full")
+    machines = {"2026-11-23": ("processor W",), "2026-11-24": ("processor X", "processor Y")}
+    text = page(Kept(seen, machines), "full")
     row = "| P1 | an acknowledged request is never lost | SQLite, folder | 0 lost | 2026-11-24 |"
     assert row in text
-    assert "- 2026-11-24: processor X" in text
+    assert "- 2026-11-24: processor X\n- 2026-11-24: processor Y\n" in text
+    assert "2026-11-23" not in text, "no figure is of that day"
     for promise in PROMISES:
         assert f"| {promise} |" in text
     for place in ELSEWHERE.values():
@@ -85,12 +87,43 @@ def test_the_page_has_every_promise_with_its_figures_or_its_place() -> None:
 def test_a_storm_may_come_in_parts_and_each_figure_keeps_its_day(tmp_path) -> None:
     kept, target = tmp_path / "build" / "storm.json", tmp_path / "reliability.md"
     day = "2020-02-02"
-    Kept({("P1", "A"): ("old", day), ("P2", "A"): ("stays", day)}, {day: "machine Y"}).write(kept)
+    seen = {("P1", "A"): ("old", day), ("P2", "A"): ("stays", day)}
+    Kept(seen, {day: ("machine Y", "machine Z")}).write(kept)
     write({("P1", "A"): "new"}, "full", kept, target)
     text = target.read_text(encoding="utf-8")
     assert f"| A | stays | {day} |" in text
     assert "| A | new | " in text
     assert "| old |" not in text
-    assert f"- {day}: machine Y" in text
-    assert Kept.read(kept).figures[("P2", "A")] == ("stays", day)
-    assert len(Kept.read(kept).machines) == 2
+    assert f"- {day}: machine Y\n- {day}: machine Z\n" in text
+    found = Kept.read(kept)
+    assert found.figures[("P2", "A")] == ("stays", day)
+    assert sum(map(len, found.machines.values())) == 3
+
+
+def test_a_part_on_another_machine_of_the_same_day_is_told(tmp_path, monkeypatch) -> None:
+    kept, target = tmp_path / "storm.json", tmp_path / "reliability.md"
+    for name in ("machine Y", "machine Z", "machine Y"):
+        monkeypatch.setattr("storm_report.machine", lambda name=name: name)
+        write({("P1", "A"): name}, "full", kept, target)
+    told = [line for line in target.read_text(encoding="utf-8").splitlines() if line[:2] == "- "]
+    assert [line.partition(": ")[2] for line in told] == ["machine Y", "machine Z"]
+
+
+def read_back(text: str) -> Kept:
+    """What a page says."""
+    figures, machines = {}, {}
+    for line in text.splitlines():
+        if line.startswith("- "):
+            day, _, facts = line[2:].partition(": ")
+            machines[day] = (*machines.get(day, ()), facts)
+        elif line.startswith("| P"):
+            promise, _, where, seen, day = (cell.strip() for cell in line[1:-1].split("|"))
+            figures |= {(promise, where): (seen, day)} if day else {}
+    return Kept(figures, machines)
+
+
+def test_the_page_is_one_that_a_storm_writes() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    kept = read_back(text)
+    assert page(kept, "full") == text
+    assert all(facts.startswith("processor ") for used in kept.machines.values() for facts in used)

@@ -97,10 +97,15 @@ def in_line(service: Service, record: Record, place: int, usual: float) -> Waiti
 
 def kept_until(service: Service, record: Record) -> float | None:
     """When a finished record is deleted for its age; None for never."""
-    days = service.settings.retention_days
-    if not days or record.finished_at is None or record.starred:
+    if record.finished_at is None or record.starred:
         return None
-    return record.finished_at + days * DAY
+    return too_old(service, record.finished_at)
+
+
+def too_old(service: Service, since: float) -> float | None:
+    """When something is deleted for an age that counts from then; None for never."""
+    days = service.settings.retention_days
+    return since + days * DAY if days else None
 
 
 def _has_port(host: str) -> bool:

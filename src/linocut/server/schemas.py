@@ -158,6 +158,19 @@ class ModelsAnswer(Shape):
     models: list[Model]
 
 
+class AssetMetadata(BaseModel):
+    """What is known of the upload."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    width: int
+    height: int
+    kept_until: str | None = Field(
+        description="When it is deleted if no request uses it before; each use begins the time "
+        "anew. Null for never."
+    )
+
+
 class AssetFacts(BaseModel):
     """The upload as the hosted store describes one."""
 
@@ -168,6 +181,7 @@ class AssetFacts(BaseModel):
     mimetype: str
     size: int
     key: str = Field(examples=[KEY])
+    metadata: AssetMetadata
     location: str = Field(description="A link to it that expires.")
     etag: str
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from linocut.server.routes.assets import plain_name
+from linocut.server.schemas import AssetAnswer
 
 DOCUMENTED = {
     "fieldname", "originalname", "encoding", "mimetype", "size", "bucket", "key", "acl",
@@ -39,6 +41,18 @@ def test_an_upload_has_the_documented_shape(shared_server: Any, desk: ModuleType
     file = httpx2.get(asset["location"])
     assert (file.headers["content-type"], file.headers["etag"]) == ("image/png", asset["etag"])
     assert len(file.content) == asset["size"]
+
+
+@pytest.mark.parametrize(("days", "kept"), [("2", pytest.approx(172_800, abs=0.1)), ("0", None)])
+def test_an_upload_tells_how_long_it_is_kept_unused(
+    running_server: Any, desk: ModuleType, days: str, kept: Any
+) -> None:
+    server = running_server(LINOCUT_RETENTION_DAYS=days, ready=False)
+    answer = upload(server, desk.picture())
+    told = AssetAnswer.model_validate_json(answer.content)
+    made, until = told.fileContent.createdAt, told.asset.metadata.kept_until
+    left = until and datetime.fromisoformat(until) - datetime.fromisoformat(made)
+    assert (left and left.total_seconds()) == kept
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])

@@ -53,10 +53,10 @@ Figures = dict[tuple[str, str], str]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What all parts of a storm have shown: what was seen on which day, and each day's machine."""
+    """What all parts of a storm have shown: what was seen on which day, and each day's machines."""
 
     figures: dict[tuple[str, str], tuple[str, str]]
-    machines: dict[str, str]
+    machines: dict[str, tuple[str, ...]]
 
     @classmethod
     def read(cls, file: Path) -> Kept:
@@ -65,7 +65,7 @@ class Kept:
             return cls({}, {})
         found = json.loads(file.read_text(encoding="utf-8"))
         figures = {(promise, where): (text, day) for promise, where, text, day in found["figures"]}
-        return cls(figures, found["machines"])
+        return cls(figures, {day: tuple(used) for day, used in found["machines"].items()})
 
     def write(self, file: Path) -> None:
         """Leave it for the next part."""
@@ -89,7 +89,9 @@ def machine() -> str:
 
 
 def page(kept: Kept, column: str) -> str:
-    """The whole page."""
+    """The whole page; of days from which no figure is left, no machine is named."""
+    days = {day for _, day in kept.figures.values()}
+    machines = [(day, used) for day, used in sorted(kept.machines.items()) if day in days]
     lines = [
         "# Reliability",
         "",
@@ -97,7 +99,7 @@ def page(kept: Kept, column: str) -> str:
         "answer; one checker compares that log with the database and the stored pictures.",
         "",
         f"Sizes: {column} (tests/storm/kit/storm_sizes.py). Measured on",
-        *(f"- {day}: {facts}" for day, facts in sorted(kept.machines.items())),
+        *(f"- {day}: {facts}" for day, used in machines for facts in used),
         "",
         "| | promise | on | what was seen | when |",
         "|---|---|---|---|---|",
@@ -119,6 +121,7 @@ def write(figures: Figures, column: str, kept: Path = KEPT, target: Path = PAGE)
     """The page is on the disk; a storm may come in parts, whose figures add up in `kept`."""
     before, today = Kept.read(kept), f"{datetime.now(UTC):%Y-%m-%d}"
     news = {which: (text, today) for which, text in figures.items()}
-    whole = Kept(before.figures | news, before.machines | {today: machine()})
+    used = dict.fromkeys((*before.machines.get(today, ()), machine()))
+    whole = Kept(before.figures | news, before.machines | {today: tuple(used)})
     whole.write(kept)
     target.write_text(page(whole, column), encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -19,9 +18,10 @@ from starlette.responses import JSONResponse, Response
 from linocut.errors import InvalidBody, InvalidRequest, PayloadTooLarge, UnsupportedMedia
 from linocut.jobs.record import StoredFile
 from linocut.server import schemas
-from linocut.server.answers import base_url, link, service_of
+from linocut.server.answers import base_url, link, service_of, too_old
 from linocut.server.auth import Drawer
 from linocut.server.body import check_charset
+from linocut.server.dialects.features_record import moment
 from linocut.server.holding import Room
 from linocut.server.keyring import Caller
 from linocut.server.references import UPLOAD, keep, normalised
@@ -53,8 +53,9 @@ async def upload(request: Request, caller: Drawer) -> Response:
         data, name = await _sent(request, service.settings.max_upload, room)
         picture = await normalised(service, caller.tenant, data, name or "the upload", room)
         file = await keep(service, caller.tenant, picture, kind=UPLOAD, name=name)
-    address = link(service, file.key, base_url(request))
-    return JSONResponse(asset_of(file, caller, address), headers=allowance.headers)
+    address, until = link(service, file.key, base_url(request)), too_old(service, file.created_at)
+    answer = asset_of(file, caller, address, kept_until=until)
+    return JSONResponse(answer, headers=allowance.headers)
 
 
 async def _sent(request: Request, most: int, room: Room) -> tuple[bytes, str]:
@@ -96,9 +97,10 @@ def plain_name(name: str) -> str:
     return name if name.strip(".") else ""
 
 
-def asset_of(file: StoredFile, caller: Caller, address: str) -> dict[str, Any]:
+def asset_of(
+    file: StoredFile, caller: Caller, address: str, *, kept_until: float | None
+) -> dict[str, Any]:
     """The answer in the hosted shape; what speaks of a bucket there speaks of this store here."""
-    made = datetime.fromtimestamp(file.created_at, UTC).isoformat(timespec="milliseconds")
     name = file.original_name or PurePosixPath(file.key).name
     return {
         "asset": {
@@ -122,6 +124,7 @@ def asset_of(file: StoredFile, caller: Caller, address: str) -> dict[str, Any]:
                 "originalname": name,
                 "width": file.width,
                 "height": file.height,
+                "kept_until": None if kept_until is None else moment(kept_until),
             },
             "location": address,
             "etag": f'"{file.sha256}"',
@@ -134,6 +137,6 @@ def asset_of(file: StoredFile, caller: Caller, address: str) -> dict[str, Any]:
             "content": None,
             "status": "ACTIVE",
             "metadata": {"token": 0, "character": 0},
-            "createdAt": made.replace("+00:00", "Z"),
+            "createdAt": moment(file.created_at),
         },
     }
