@@ -190,3 +190,21 @@ def test_klein_says_that_its_encoder_is_not_supported(
 ) -> None:
     edit(copy / "text_encoder/config.json", model_type="qwen3")
     assert "Qwen3 belongs to FLUX.2 klein, which is not supported yet" in refusal(copy)
+
+
+@pytest.mark.parametrize("part", ["transformer", "text_encoder"])
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "quantised by bitsandbytes,"),
+        ({}, "quantised,"),
+    ],
+)
+def test_quantised_weights_are_refused_with_those_that_are_read(
+    refusal: Refusal, copy: Path, edit: Edit, *, part: str, stated: dict[str, object], words: str
+) -> None:
+    edit(copy / part / "config.json", quantization_config=stated)
+    message, hint = refusal(copy).split(" | ")
+    assert words in message
+    assert "F64, F32, F16, BF16" in hint
+    assert "linocut pull flux-2-dev" in hint

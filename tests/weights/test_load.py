@@ -215,6 +215,18 @@ def test_quantised_weights_are_told_from_damaged_ones(copy: Path, dtype: torch.d
     )
     assert f"{name} is stored as" in refusal(load_transformer, copy)
     assert "no quantised files yet" in refusal(load_transformer, copy)
+    assert "linocut pull flux-2-dev" in refusal(load_transformer, copy)
+
+
+def test_tensors_that_only_quantised_files_have_are_told_from_foreign_ones(copy: Path) -> None:
+    file, scale = copy / "transformer" / WEIGHTS, {"proj_out.scale": torch.ones(1)}
+    rewrite(file, lambda state: state.update(scale))
+    assert refusal(load_transformer, copy).endswith("| ")
+    halved = {"proj_out.weight": torch.zeros(16, 64, dtype=torch.float8_e4m3fn)}
+    rewrite(file, lambda state: state.update(halved))
+    message = refusal(load_transformer, copy)
+    assert "the first is proj_out.scale" in message
+    assert "linocut pull flux-2-dev" in message
 
 
 def test_an_encoder_with_a_foreign_tensor_is_refused(copy: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 from linocut.catalog import AutoencoderConfig, TextEncoderConfig, TransformerConfig
 from linocut.errors import CheckpointInvalid
 from linocut.fields import MAX_WHOLE, Fields
-from linocut.weights.headers import Stored
+from linocut.weights.headers import QUANTISED_HINT, Stored
 
 MAX_BLOCKS: Final = 1000
 PUBLISHED_GROUPS: Final = 32  # a single file does not say how many groups its norms have
@@ -27,7 +27,7 @@ def transformer_config(fields: Fields) -> TransformerConfig:
     """The shape of a diffusers `Flux2Transformer2DModel`."""
     fields.only("_class_name", "Flux2Transformer2DModel")
     fields.only("patch_size", 1)
-    fields.only("quantization_config")
+    _check_unquantised(fields)
     in_channels = fields.whole("in_channels")
     fields.only("out_channels", in_channels)
     heads = fields.whole("num_attention_heads")
@@ -82,7 +82,7 @@ def autoencoder_config(fields: Fields) -> AutoencoderConfig:
 
 def text_encoder_config(fields: Fields) -> tuple[TextEncoderConfig, Fields]:
     """The shape of a Mistral, and the fields that transformers builds it from."""
-    fields.only("quantization_config")
+    _check_unquantised(fields)
     kind = " ".join(fields.words("model_type"))
     if kind not in ("mistral3", "mistral"):
         raise CheckpointInvalid(
@@ -111,6 +111,18 @@ def text_encoder_config(fields: Fields) -> tuple[TextEncoderConfig, Fields]:
             f"{fields.file}: {heads} attention heads do not share {config.num_kv_heads} key heads"
         )
     return config, text
+
+
+def _check_unquantised(fields: Fields) -> None:
+    """Nothing, or CheckpointInvalid for weights that another tool has made smaller."""
+    if fields.values.get("quantization_config") is None:
+        return
+    method = " ".join(fields.inner("quantization_config").words("quant_method"))
+    raise CheckpointInvalid(
+        f"{fields.file}: the weights are quantised{method and f' by {method}'}, "
+        "which is not supported yet",
+        hint=QUANTISED_HINT,
+    )
 
 
 def _check_width(fields: Fields, stated_by: str, width: int) -> None:

@@ -24,6 +24,12 @@ BYTES: Final = {
     "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
 }  # fmt: skip
 
+FLOATS: Final = ("F64", "F32", "F16", "BF16")  # what weights are read from
+QUANTISED_HINT: Final = (
+    f"use the weights that they were made from, in one of {', '.join(FLOATS)}; "
+    "linocut pull flux-2-dev fetches those of FLUX.2 [dev]"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:

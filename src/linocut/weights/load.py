@@ -24,11 +24,10 @@ from linocut.model.text_encoder import TextEncoder
 from linocut.model.transformer import Transformer
 from linocut.weights.convert import joined, rows_of_ours
 from linocut.weights.files import Checkpoint, text_encoder_of
-from linocut.weights.headers import Stored
+from linocut.weights.headers import FLOATS, QUANTISED_HINT, Stored
 from linocut.weights.names import TRANSFORMER, Names, Pair, autoencoder, text_prefix
 from linocut.weights.parts import Part
 
-FLOATS: Final = ("F64", "F32", "F16", "BF16")
 COUNTS: Final = ("I64",)
 # How many batches the statistics were gathered over: never read, and some files leave it out.
 OPTIONAL: Final = frozenset({"bn.num_batches_tracked"})
@@ -133,9 +132,11 @@ def _compare(wanted: Mapping[str, tuple[tuple[int, ...], bool]], part: Part) -> 
     if unknown:
         complaints.append(f"{len(unknown)} unknown, the first is {unknown[0]}")
     if complaints:
+        dtypes = {stored.dtype for stored in part.tensors.values()}
         raise CheckpointInvalid(
             f"{part.where} does not hold the {len(wanted)} tensors that its configuration asks "
-            f"for: {'; '.join(complaints)}"
+            f"for: {'; '.join(complaints)}",
+            hint=QUANTISED_HINT if dtypes - {*FLOATS, *COUNTS} else "",
         )
     for name, stored in part.tensors.items():
         shape, is_float = wanted[name]
@@ -147,7 +148,8 @@ def _compare(wanted: Mapping[str, tuple[tuple[int, ...], bool]], part: Part) -> 
         if stored.dtype not in (FLOATS if is_float else COUNTS):
             raise CheckpointInvalid(
                 f"{part.where}: {name} is stored as {stored.dtype}; "
-                f"linocut reads {', '.join(FLOATS)}, and no quantised files yet"
+                f"linocut reads {', '.join(FLOATS)}, and no quantised files yet",
+                hint=QUANTISED_HINT,
             )
 
 
