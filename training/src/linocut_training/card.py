@@ -75,8 +75,8 @@ Least recognised: $worst.
   most $native: a square is drawn at 256 x 256, 16:9 at 448 x 256. Larger pictures are drawn at that
   size and resized, and linocut says so in the record.
 - On a wide or tall canvas the object has the middle and the size that it has on a square one, and
-  is drawn less surely. Of all things, each once with seed 1 and $steps steps, the judge named:
-  $canvases.
+  is drawn less surely the longer the canvas is. Of all things, each once with seed 1 and $steps
+  steps, the judge named: $canvases.
 - References work on pictures like its own. English only.
 - It has seen its pictograms often and repeats them closely: keep the NOTICE with what you publish.
 
@@ -96,13 +96,15 @@ Formats, names, schedule, guidance embedding, references and sampling are the sa
 On two CPU cores, from `training/` in linocut's repository (`make train-mini`), seeds and package
 versions fixed: $cost. Guidance is distilled in: one pass a step serves, for any value from 0 to 10.
 
-These weights are the fourth edition. The first took 3,050 steps of 80 pictures in fp32, its
+These weights are the fifth edition. The first took 3,050 steps of 80 pictures in fp32, its
 cartoons without ink. From its weights the second went through two stages anew: 1,250 steps of 100
 pictures, and 350 with guidance, its products in bf16. The third learned from what the second draws
 to tell flat from 3D: 250 steps of 32, in fp32. The fourth learned to draw on 51 canvases that are
 not square, with the detail of a square: all stages anew, 1,000, 150 and 80 steps of as many tokens
-as 100 square pictures have, in bf16. How many was settled on the way. The first three saw 116 views
-of each thing, the fourth 486.
+as 100 square pictures have, in bf16. How many was settled on the way. The fifth learned from
+the fourth's answers for squares what is to be said in the middle of every other canvas: 1,500 steps
+of as many tokens as 64 square pictures have, in bf16. The first three saw 116 views of each thing,
+the others 486.
 
 ## Data and licences
 
