@@ -1,7 +1,7 @@
 """schemathesis reads the served description and makes cases of it: more than 5,000, of all phases.
 
 That many go to a server on SQLite, and some, from another seed, to one on PostgreSQL. Nothing may
-be a server error, and whatever is answered must be described: its status, its shape.
+be a server error, and whatever is answered must be described: its status, shape and headers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ import pytest
 HERE: Final = Path(__file__).parent
 COMMITTED: Final = HERE.parents[1] / "docs" / "openapi.json"
 PHASES: Final = ("examples", "coverage", "fuzzing", "stateful")
-CHECKS: Final = ("not_a_server_error", "status_code_conformance", "response_schema_conformance")
+CHECKS: Final = (
+    "not_a_server_error", "status_code_conformance", "response_schema_conformance",
+    "response_headers_conformance",
+)  # fmt: skip
 SETTINGS: Final = {
     "LINOCUT_FETCH_ALLOW": "127.0.0.1:9",
     "LINOCUT_FETCH": "false",

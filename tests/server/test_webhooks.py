@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from description import Description
 from standardwebhooks.webhooks import Webhook
 
 from linocut.images.fetch import FetchPolicy
@@ -65,6 +66,20 @@ def test_a_receiver_hears_how_it_ended(
     assert said["data"]["aiRecord"]["uuid"] == record["uuid"]
     assert said["data"]["aiRecord"]["status"] == "SUCCESS"
     assert server.client.get(said["data"]["aiRecord"]["temporaryUrl"]).status_code == 200
+    described = Description(server.client.get("/openapi.json").json())
+    assert differences(described, named, said) == []
+    for other in ({"type": "record.started"}, {"timestamp": 1}, {"data": {}}, {"more": 1}):
+        assert differences(described, named, said | other), other
+    assert differences(described, named | {"webhook-signature": "v2,x"}, said)
+
+
+def differences(described: Description, headers: dict[str, str], said: Any) -> list[str]:
+    """What a delivery has other than the description of webhooks says."""
+    hook = described.api["webhooks"]["recordEnded"]["post"]
+    found = described.faults(hook["requestBody"]["content"]["application/json"]["schema"], said)
+    for each in hook["parameters"]:
+        found += described.faults(each["schema"], headers.get(each["name"]))
+    return found
 
 
 def test_a_record_that_is_gone_has_nothing_to_say() -> None:

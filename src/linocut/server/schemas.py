@@ -14,7 +14,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field
 
 from linocut.errors import InvalidRequest
+from linocut.server import schemas_events
 from linocut.server.problems import ALL_CODES, MEDIA_TYPE, problem
+from linocut.server.schemas_headers import HEADERS, has_its_own, headers
 
 UUID: Final = "0199e8a4-5b8c-7d2e-9f10-1a2b3c4d5e6f"
 KEY: Final = "images/2026_03_27_10_00_04_001_x7k2pq_a_cozy_coffee_shop.webp"
@@ -307,7 +309,10 @@ def sent_header(name: str, about: str) -> dict[str, Any]:
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The app's OpenAPI: with what every address may answer, and without the framework's 422."""
+    """The app's OpenAPI: with all that an address may answer or tell, and their headers.
+
+    Without the framework's 422.
+    """
     found: dict[str, Any] = get_openapi(
         title=app.title,
         version=app.version,
@@ -316,21 +321,40 @@ def describe(app: FastAPI) -> dict[str, Any]:
     )
     for path in found["paths"].values():
         for operation in path.values():
-            _drop_framework_422(operation["responses"])
-            for status in EVERYWHERE:
-                reference = {"$ref": f"#/components/responses/{status.name}"}
-                operation["responses"].setdefault(str(status.value), reference)
-            operation["responses"] = dict(sorted(operation["responses"].items()))
+            operation["responses"] = _answered(operation)
     parts: dict[str, Any] = found.setdefault("components", {})
     schemas: dict[str, Any] = parts.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = _inlined(Problem.model_json_schema())
+    schemas.update(schemas_events.SCHEMAS)
+    parts["headers"] = dict(HEADERS)
     parts["responses"] = {
-        status.name: _told(status) | ({"description": about} if about else {})
-        for status, about in EVERYWHERE.items()
+        status.name: _everywhere(status) | {"headers": headers(status)} for status in EVERYWHERE
     }
+    found["webhooks"] = schemas_events.WEBHOOKS
     return found
+
+
+def _answered(operation: Mapping[str, Any]) -> dict[str, Any]:
+    """An operation's responses, complete."""
+    name, found = operation["operationId"], operation["responses"]
+    _drop_framework_422(found)
+    for status in EVERYWHERE:
+        shared = {"$ref": f"#/components/responses/{status.name}"}
+        own = _everywhere(status) if has_its_own(name, status) else shared
+        found.setdefault(str(status.value), own)
+    for status, said in found.items():
+        if "$ref" not in said:
+            said["headers"] = headers(int(status), of=name)
+        if schemas_events.MEDIA_TYPE in said.get("content", {}):
+            said["content"][schemas_events.MEDIA_TYPE] = {"schema": schemas_events.EVENT}
+    return dict(sorted(found.items()))
+
+
+def _everywhere(status: HTTPStatus) -> dict[str, Any]:
+    about = EVERYWHERE[status]
+    return _told(status) | ({"description": about} if about else {})
 
 
 def _told(status: int) -> dict[str, Any]:
