@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import shlex
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +20,7 @@ from PIL import Image
 from linocut import Engine, ImageRequest
 
 ROOT: Final = Path(__file__).parents[1]
+README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
 CARD: Final = ROOT / "checkpoints" / "linocut-mini" / "README.md"
 
 
@@ -39,6 +44,30 @@ def test_the_readme_shows_what_this_checkpoint_draws() -> None:
         difference = np.abs(levels(shown) - levels(pictures.drawn())).max()
     # Byte for byte on the processor that drew them; another one may round differently.
     assert difference <= 2
+
+
+def test_a_line_of_the_readme_draws_its_tile(tmp_path: Path) -> None:
+    lines = re.findall(r"^\$ (make image PROMPT=.* SEED=1 .*)$", README, re.MULTILINE)
+    words = [shlex.split(line) for line in lines]
+    pictures = example("first_pictures")
+    assert [said[2] for said in words] == [f"PROMPT={prompt}" for prompt in pictures.PROMPTS]
+    command = tmp_path / "linocut"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m linocut "$@"\n')
+    command.chmod(0o755)
+    # The line as it stands, with what is installed for these tests in place of `make setup`.
+    done = subprocess.run(
+        [*words[0], "-f", ROOT / "Makefile", "-o", ".venv/.engine", f"BIN={tmp_path}"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "",
+             "MAKEFLAGS": ""},  # what a `make test` around this one was told
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "a-red-apple-1.png\n"), done.stderr
+    with Image.open(pictures.TARGET) as shown, Image.open(tmp_path / "a-red-apple-1.png") as ours:
+        tile = shown.crop((0, 0, pictures.SIDE, pictures.SIDE))
+        assert np.abs(levels(tile) - levels(ours)).max() <= 2
 
 
 @pytest.mark.parametrize(("width", "height"), [(256, 256), (192, 320), (320, 192)])

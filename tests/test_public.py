@@ -18,7 +18,9 @@ from PIL import Image
 
 import linocut
 from linocut import errors
+from linocut.catalog import DEV
 from linocut.cli.main import app
+from linocut.cost import request_cost
 
 ROOT: Final = Path(__file__).parents[1]
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -169,6 +171,18 @@ def test_a_linocut_command_of_the_readme_parses(arguments: list[str]) -> None:
     known = typer.main.get_group(app).commands
     assert arguments[0] in known
     known[arguments[0]].make_context(arguments[0], arguments[1:])
+
+
+def test_the_memory_that_the_readme_names_is_that_of_its_command() -> None:
+    part = README.split("\n## The real weights\n")[1].split("\n## ")[0]
+    request = linocut.ImageRequest(prompt="")
+    half, full = (
+        round(request_cost(request, DEV, bytes_per_weight=size).memory.total / 1e9)
+        for size in (2, 4)
+    )
+    assert f"In bfloat16 they need about {half} GB of memory" in part
+    assert f"{full} GB" in part
+    assert re.search(r"^\$ linocut generate .* --dtype bfloat16$", part, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

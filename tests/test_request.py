@@ -51,6 +51,15 @@ WRONG: list[tuple[str, Any, str]] = [
     ("prompt", 7, "a text"),
     ("prompt", "a" * 20_001, "at most 20,000"),
     ("prompt", "a\ud800", "not valid Unicode"),
+    ("mode", 5, "mode=5: use a name"),
+    ("mode", None, "mode=None: use a name"),
+    ("preview", "x", "preview='x': use True or False"),
+    ("preview", 1, "use True or False"),
+    ("references", None, "is of type NoneType: use a tuple of Pictures"),
+    ("references", [blank(64, 64)], "is of type list: use a tuple of Pictures"),
+    ("references", blank(64, 64), "is of type Picture: use a tuple of Pictures"),
+    ("references", (blank(64, 64), b"x"), "reference 2 is of type bytes: use a Picture"),
+    ("references", ("cat.png",), "read_picture makes one of a file"),
 ]
 
 

@@ -77,14 +77,11 @@ class ImageRequest:
         _check_whole("seed", self.seed, 0, MAX_SEED)
         _check_number("guidance", self.guidance, 0.0, MAX_GUIDANCE)
         _check_number("prompt_strength", self.prompt_strength, 0.0, 1.0)
-        if len(self.references) > MAX_REFERENCES:
-            raise InvalidRequest(
-                f"{len(self.references)} reference pictures; at most {MAX_REFERENCES} are allowed",
-                field="references",
-                hint="the model's makers recommend at most 6",
-            )
-        for number, picture in enumerate(self.references, 1):
-            check_reference(picture, number)
+        if not isinstance(self.mode, str):
+            raise InvalidRequest(f"mode={self.mode!r}: use a name, like 'exact'", field="mode")
+        if not isinstance(self.preview, bool):
+            raise InvalidRequest(f"preview={self.preview!r}: use True or False", field="preview")
+        _check_references(self.references)
 
 
 def check_side(field: str, value: int) -> None:
@@ -117,6 +114,28 @@ def check_reference(picture: Picture, number: int) -> None:
             field="references",
             hint="crop it first",
         )
+
+
+def _check_references(pictures: tuple[Picture, ...]) -> None:
+    if not isinstance(pictures, tuple):
+        raise InvalidRequest(
+            f"references is of type {type(pictures).__name__}: use a tuple of Pictures",
+            field="references",
+        )
+    if len(pictures) > MAX_REFERENCES:
+        raise InvalidRequest(
+            f"{len(pictures)} reference pictures; at most {MAX_REFERENCES} are allowed",
+            field="references",
+            hint="the model's makers recommend at most 6",
+        )
+    for number, picture in enumerate(pictures, 1):
+        if not isinstance(picture, Picture):
+            raise InvalidRequest(
+                f"reference {number} is of type {type(picture).__name__}: use a Picture",
+                field="references",
+                hint="read_picture makes one of a file",
+            )
+        check_reference(picture, number)
 
 
 def _check_prompt(prompt: str) -> None:

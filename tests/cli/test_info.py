@@ -122,6 +122,7 @@ def test_a_picture_of_another_program_has_a_size_and_no_parameters(
     ("name", "data", "message"),
     [
         ("missing", None, "there is no file, folder or checkpoint missing"),
+        ("x" * 5000, None, "x" * 5000 + " cannot be looked at: File name too long"),
         ("a.txt", b"hello", "a.txt is no picture"),
         ("a.safetensors", b"\0" * 64, "a.safetensors is no picture"),
     ],

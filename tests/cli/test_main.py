@@ -95,6 +95,37 @@ def test_an_error_ends_the_process_with_its_code() -> None:
     assert done.stderr == "error: seed=-2: use a whole number from 0 to 9007199254740991\n"
 
 
+@pytest.mark.parametrize(
+    "arguments", [["pull", "flux-2-dev"], ["generate", "x"], ["serve", "--port", "0"]]
+)
+@pytest.mark.parametrize("address", ["http://127.0.0.1:99999", "http://[::1"])
+def test_a_hub_at_no_address_is_told_before_a_library_breaks_over_it(
+    tmp_path: Path, arguments: list[str], address: str
+) -> None:
+    environ = {"HF_ENDPOINT": address, "HOME": str(tmp_path)}
+    done = child("-m", "linocut", *arguments, **environ)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: HF_ENDPOINT={address!r}: use an address like https://")
+    assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["ls"], ["pull", "flux-2-dev"], ["generate", "x", "--checkpoint", "flux-2-dev"],
+     ["info", "flux-2-dev"], ["serve", "--port", "0"]],
+)  # fmt: skip
+def test_a_home_below_nobody_s_is_told(
+    linocut: Run, doubts: Any, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("LINOCUT_HOME", "~nosuchuser/x")
+    done = linocut(*arguments)
+    assert (done.code, done.out) == (2, b"")
+    assert done.err == (
+        "error: LINOCUT_HOME='~nosuchuser/x': there is no such home folder\n"
+        "hint: write the path from / on, without ~\n"
+    )
+
+
 @pytest.mark.parametrize("arguments", [["--debug"], []])
 def test_debugging_shows_where(arguments: list[str]) -> None:
     environ = {} if arguments else {"LINOCUT_DEBUG": "1"}

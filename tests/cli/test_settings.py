@@ -15,6 +15,27 @@ def test_the_home_is_named_or_the_usual_one() -> None:
     assert settings.home({}) == Path("~/.cache/linocut").expanduser()
 
 
+def test_a_home_below_nobody_s_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="there is no such home folder") as caught:
+        settings.home({"LINOCUT_HOME": "~nosuchuser/x"})
+    assert caught.value.field == "LINOCUT_HOME"
+
+
+@pytest.mark.parametrize(
+    ("where", "environ", "flags"),
+    [
+        ("LINOCUT_DATA_DIR", {"LINOCUT_DATA_DIR": "~nosuchuser/x"}, {}),
+        ("--data-dir", {}, {"data_dir": Path("~nosuchuser/x")}),
+    ],
+)
+def test_a_data_folder_below_nobody_s_home_is_refused(
+    where: str, environ: dict[str, str], flags: dict[str, Path]
+) -> None:
+    with pytest.raises(InvalidRequest, match="there is no such home folder") as caught:
+        settings.in_force(environ, flags)
+    assert caught.value.field == where
+
+
 @pytest.mark.parametrize(
     ("said", "kept"),
     [(None, True), ("", True), ("true", True), ("1", True), ("False", False), (" no ", False)],
@@ -69,6 +90,17 @@ def test_debugging_is_switched_on_by_anything_but_no(said: str, on: bool) -> Non
 def test_the_hub_is_the_public_one_unless_named() -> None:
     assert settings.endpoint({}) is None
     assert settings.endpoint({"HF_ENDPOINT": "http://127.0.0.1:1"}) == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["http://127.0.0.1:99999", "http://[::1", "http://x:abc", "huggingface.co", "http://", "http://:80",
+     "ftp://x", "http://a b", "http://x\ny"],
+)  # fmt: skip
+def test_a_hub_at_no_address_is_refused(said: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"HF_ENDPOINT=.*use an address like") as caught:
+        settings.endpoint({"HF_ENDPOINT": said})
+    assert caught.value.field == "HF_ENDPOINT"
 
 
 def test_the_token_is_the_environment_s_before_the_kept_one(

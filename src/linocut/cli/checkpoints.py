@@ -62,6 +62,7 @@ def pull(
     ] = False,
 ) -> None:
     """Fetch a checkpoint from the Hugging Face hub; go on where an earlier pull stopped."""
+    hub = endpoint(os.environ)
     from linocut.cli.pulling import follow  # noqa: PLC0415 - brings the hub's network code
 
     try:
@@ -69,7 +70,7 @@ def pull(
             name,
             home=home(os.environ),
             token=token(os.environ),
-            endpoint=endpoint(os.environ),
+            endpoint=hub,
             with_safety_model=with_safety_model,
         )
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ from linocut.cli import say
 from linocut.cli.checks import Named, ask, checked, look_at, named, shows
 from linocut.cli.flags import Flags, layers_of, takes
 from linocut.cli.progress import Display, shows_colours
-from linocut.cli.settings import embed_prompt, home
+from linocut.cli.settings import embed_prompt, endpoint, home
 from linocut.errors import InvalidRequest, OutputError
 from linocut.events import Done, Started, Step
 from linocut.images.decode import read_picture
@@ -59,6 +59,7 @@ class Reached:
 @takes(Flags)
 def generate(flags: Flags) -> None:
     """Draw a picture from words, and print its path."""
+    endpoint(os.environ)  # asked for nothing here, but read by libraries as they are imported
     wanted = named(flags, os.environ)
     target, keeps_prompt = _target(flags), embed_prompt(os.environ)
     request = _request(flags)

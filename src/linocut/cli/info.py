@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeGuard
 
@@ -31,7 +32,8 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002
 ) -> None:  # fmt: skip
     """Say how a picture was made, or what a checkpoint is and how much memory it takes."""
-    if what in CHECKPOINTS or Path(what).is_dir():
+    path = Path(what)
+    if what in CHECKPOINTS or _is_folder(path):
         layers, where = layers_of(text_layers), home(os.environ)
         values = checkpoint_values(open_checkpoint(what, home=where, text_layers=layers))
         if json:
@@ -39,11 +41,6 @@ def info(
         else:
             say.rows(_checkpoint_rows(values))
         return
-    path = Path(what)
-    if not path.exists():
-        raise InvalidPicture(
-            f"there is no file, folder or checkpoint {what}", hint="linocut ls lists checkpoints"
-        )
     data = read_file(path)
     picture, metadata = decode(data, name=str(path)), read_metadata(data)
     if json:
@@ -52,6 +49,20 @@ def info(
                     "metadata": found})  # fmt: skip
         return
     say.rows(_picture_rows(path, (picture.width, picture.height), metadata))
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is one, and not a file; InvalidPicture if it is neither."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InvalidPicture(
+            f"there is no file, folder or checkpoint {path}", hint="linocut ls lists checkpoints"
+        ) from error
+    except OSError as error:  # too long, forbidden
+        raise InvalidPicture(
+            f"{path} cannot be looked at: {error.strerror}", hint="check the path"
+        ) from error
 
 
 def _picture_rows(path: Path, size: tuple[int, int], metadata: Metadata | None) -> dict[str, Any]:

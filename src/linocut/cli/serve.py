@@ -15,7 +15,7 @@ import typer
 
 from linocut.cli import say
 from linocut.cli.flags import takes
-from linocut.cli.settings import in_force
+from linocut.cli.settings import endpoint, expanded, in_force
 from linocut.weights.files import open_checkpoint
 from linocut.weights.language_model import find_language_model
 
@@ -64,7 +64,9 @@ def serve(flags: ServeFlags) -> None:
     from linocut.server import logs, run  # noqa: PLC0415 - the server's libraries
 
     if settings.worker == "engine":  # said here in a moment, by a worker after half a minute
-        found = open_checkpoint(settings.checkpoint, home=settings.home.expanduser())
+        endpoint(os.environ)  # asked for nothing there, but read by libraries it imports
+        where = expanded(settings.home, "LINOCUT_HOME")
+        found = open_checkpoint(settings.checkpoint, home=where)
         if settings.safety_model == "text_encoder":
             find_language_model(found)
     logs.configure(sys.stderr, form=settings.log_format, level=settings.log_level)

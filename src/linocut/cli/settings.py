@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from linocut.errors import InvalidRequest
 from linocut.safety.policy import BUILT_IN, Subject
@@ -32,8 +33,11 @@ _NO: Final = frozenset({"0", "false", "no", "off"})
 
 
 def home(environ: Mapping[str, str]) -> Path:
-    """The folder of pulled checkpoints."""
-    return default_home(environ)
+    """The folder of pulled checkpoints; InvalidRequest for one below a home that there is not."""
+    try:
+        return default_home(environ)
+    except RuntimeError as error:
+        raise _homeless("LINOCUT_HOME", environ.get("LINOCUT_HOME") or "~") from error
 
 
 def embed_prompt(environ: Mapping[str, str]) -> bool:
@@ -56,8 +60,19 @@ def debug(environ: Mapping[str, str]) -> bool:
 
 
 def endpoint(environ: Mapping[str, str]) -> str | None:
-    """The hub to pull from, if another than the public one is named."""
-    return environ.get("HF_ENDPOINT") or None
+    """The hub to pull from, if another than the public one is named; InvalidRequest.
+
+    To be asked before the hub's library is imported: it reads the address itself, and breaks there.
+    """
+    said = environ.get("HF_ENDPOINT") or None
+    if said is not None and not _is_address(said):
+        raise InvalidRequest(
+            f"HF_ENDPOINT={said!r}: use an address like https://huggingface.co or "
+            "http://127.0.0.1:8080",
+            field="HF_ENDPOINT",
+            hint="without it, the public hub is asked",
+        )
+    return said
 
 
 def token(environ: Mapping[str, str]) -> str | None:
@@ -74,4 +89,33 @@ def in_force(environ: Mapping[str, str], flags: Mapping[str, Any] | None = None)
     """Every setting of a server, from flags and environment; InvalidRequest says what is wrong."""
     from linocut.server.environment import read_settings  # noqa: PLC0415 - brings pydantic
 
-    return read_settings(environ, flags)
+    found = read_settings(environ, flags)
+    said = found.sources["data_dir"]
+    expanded(found.settings.data_dir, "LINOCUT_DATA_DIR" if said == "default" else said)
+    return found
+
+
+def expanded(folder: Path, where: str) -> Path:
+    """The folder without ~; InvalidRequest, which names `where` it was said, for nobody's home."""
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise _homeless(where, str(folder)) from error
+
+
+def _homeless(where: str, said: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{where}={said!r}: there is no such home folder",
+        field=where,
+        hint="write the path from / on, without ~",
+    )
+
+
+def _is_address(said: str) -> bool:
+    try:
+        parts = urlsplit(said)
+        named = bool(parts.hostname) and parts.port != 0  # where a port that is none raises
+    except ValueError:
+        return False
+    plain = said.isprintable() and " " not in said
+    return plain and named and parts.scheme in ("http", "https")

@@ -99,7 +99,7 @@ class Engine:
         self.placement = placement
         self.tokenizer = tokenizer
         self._networks = {placement.dtype: networks}
-        self._autoencoder = autoencoder
+        self._autoencoder: Autoencoder | None = autoencoder
         self._pads_are_zero = networks.text_encoder.pads_are_zero(tokenizer.pad_token_id)
         self._cache = ContentCache(CACHE_BYTES)
 
@@ -144,6 +144,7 @@ class Engine:
     def close(self) -> None:
         """Let go of the weights; the engine draws no more."""
         self._networks.clear()
+        self._autoencoder = None
         self._cache = ContentCache(0)
 
     @property
@@ -241,9 +242,11 @@ class Engine:
             timings=timings,
         )
 
-    def _check_open(self) -> None:
-        if not self._networks:
+    def _check_open(self) -> Autoencoder:
+        """The autoencoder, which an engine has until it is closed; then LinocutError."""
+        if self._autoencoder is None:
             raise LinocutError("this engine is closed", hint="open another one")
+        return self._autoencoder
 
     def _warnings(self, request: ImageRequest, width: int, height: int) -> tuple[str, ...]:
         said = []
@@ -300,12 +303,12 @@ class Engine:
     @torch.inference_mode()
     def _encoded(self, pixels_BCHW: Tensor) -> Tensor:
         key = (b"latent", repr(tuple(pixels_BCHW.shape)).encode(), pixels_BCHW.numpy().tobytes())
-        on_device = pixels_BCHW.to(self.placement.device)
-        return self._cache.get(key, lambda: self._autoencoder.encode(on_device))
+        on_device, autoencoder = pixels_BCHW.to(self.placement.device), self._check_open()
+        return self._cache.get(key, lambda: autoencoder.encode(on_device))
 
     @torch.inference_mode()
     def _decode(self, latent_BCHW: Tensor) -> Picture:
-        return pictures.to_picture(self._autoencoder.decode(latent_BCHW))
+        return pictures.to_picture(self._check_open().decode(latent_BCHW))
 
     @torch.inference_mode()
     def _preview(self, step: DenoiseStep, plan: Plan) -> Picture:
