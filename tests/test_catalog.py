@@ -52,6 +52,12 @@ def test_a_decoder_is_as_wide_as_the_encoder_unless_it_says_otherwise() -> None:
         AutoencoderConfig(channels=(8, 16), decoder_channels=(8,))
 
 
+def test_a_token_larger_than_any_picture_is_refused() -> None:
+    assert AutoencoderConfig(channels=(32,) * 11).pixels_per_token == 2048
+    with pytest.raises(CheckpointInvalid, match="12 levels has tokens of 4,096 pixels"):
+        AutoencoderConfig(channels=(32,) * 12)
+
+
 @pytest.mark.parametrize("known", CHECKPOINTS.values(), ids=CHECKPOINTS)
 def test_a_known_checkpoint_says_where_it_comes_from(known: Known) -> None:
     assert bool(known.repo) != bool(known.package)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linocut.catalog import MINI
+from linocut.catalog import DEV, MINI, AutoencoderConfig, ModelConfig
 from linocut.errors import InvalidRequest
 from linocut.images import decode
-from linocut.request import MOST_DECODED, MOST_SENT, ImageRequest
+from linocut.request import MAX_PIXELS, MOST_DECODED, MOST_SENT, ImageRequest
 from linocut.sizes import (
     ASPECT_RATIOS,
     DIVISORS,
@@ -49,12 +49,51 @@ def test_what_is_not_in_the_table_is_told_what_is() -> None:
     assert caught.value.field == "megapixels"
 
 
+def of_levels(levels: int, **limits: int) -> ModelConfig:
+    """A checkpoint whose tokens have 2 to the power of `levels` pixels a side."""
+    return ModelConfig(autoencoder=AutoencoderConfig(channels=(32,) * levels), **limits)
+
+
 @given(SIDES, SIDES)
 def test_dev_draws_what_is_asked_for(width: int, height: int) -> None:
-    assert drawn_size(width, height, pixels_per_token=16, native_max_tokens=16384) == (
-        width,
-        height,
-    )
+    assert DEV.drawn_size(width, height) == (width, height)
+
+
+@pytest.mark.parametrize(
+    ("asked", "drawn"),
+    [
+        ((512, 512), (512, 512)),
+        ((528, 528), (544, 544)),
+        ((64, 2032), (64, 2048)),
+        ((2048, 80), (2048, 96)),
+        ((2048, 2048), (2048, 2048)),
+    ],
+)
+def test_what_a_checkpoint_of_larger_tokens_draws_that_states_no_limits(
+    asked: tuple[int, int], drawn: tuple[int, int]
+) -> None:
+    assert of_levels(5).drawn_size(*asked) == drawn
+
+
+@given(SIDES, SIDES, st.integers(1, 11))
+def test_without_limits_the_fewest_tokens_that_cover_a_request_are_drawn(
+    width: int, height: int, levels: int
+) -> None:
+    config = of_levels(levels)
+    p, drawn = config.autoencoder.pixels_per_token, config.drawn_size(width, height)
+    for side, asked in zip(drawn, (width, height), strict=True):
+        assert side % p == 0
+        assert asked <= side < asked + p
+    assert drawn[0] * drawn[1] <= config.most_pixels == MAX_PIXELS
+
+
+@given(SIDES, SIDES)
+def test_no_limit_has_more_drawn_than_can_be_asked_for(width: int, height: int) -> None:
+    drawn = of_levels(5, native_max_tokens=2**24).drawn_size(width, height)
+    assert drawn[0] * drawn[1] <= MAX_PIXELS
+    drawn = of_levels(5, native_short_side=16).drawn_size(width, height)
+    assert drawn[0] * drawn[1] <= MAX_PIXELS
+    assert min(drawn) <= 16 * 32
 
 
 @given(SIDES, SIDES, st.sampled_from((16, 32)), st.sampled_from((16, 64, 100, 256)))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from linocut.errors import CheckpointInvalid
-from linocut.sizes import drawn_size
+from linocut.request import MAX_PIXELS, MAX_SIDE
+from linocut.sizes import covering_grid, drawn_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,11 @@ class AutoencoderConfig:
                 f"decoder widths {self.decoder_channels} and encoder widths {self.channels} "
                 "must have as many levels"
             )
+        if self.pixels_per_token > MAX_SIDE:
+            raise CheckpointInvalid(
+                f"an autoencoder of {len(self.channels)} levels has tokens of "
+                f"{self.pixels_per_token:,} pixels a side; a picture has at most {MAX_SIDE:,}"
+            )
 
     @property
     def factor(self) -> int:
@@ -139,19 +145,29 @@ class TextConditioning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """All of a checkpoint's shapes together, and how large it draws by itself."""
+    """All of a checkpoint's shapes together, and how large it draws by itself.
+
+    `native_max_tokens` and `native_short_side`, where it states them, are those of the largest
+    picture that it draws well.
+    """
 
     transformer: TransformerConfig = TransformerConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     text_encoder: TextEncoderConfig = TextEncoderConfig()
     conditioning: TextConditioning = TextConditioning()
-    native_max_tokens: int = 16384
+    native_max_tokens: int | None = None
     native_short_side: int | None = None
+
+    @property
+    def most_tokens(self) -> int:
+        """How many tokens it draws at most; no request has more pixels than MAX_PIXELS."""
+        every = MAX_PIXELS // self.autoencoder.pixels_per_token**2
+        return min(self.native_max_tokens or every, every)
 
     @property
     def most_pixels(self) -> int:
         """How many pixels it draws at most."""
-        return self.native_max_tokens * self.autoencoder.pixels_per_token**2
+        return self.most_tokens * self.autoencoder.pixels_per_token**2
 
     @property
     def short_side_pixels(self) -> int | None:
@@ -161,11 +177,14 @@ class ModelConfig:
 
     def drawn_size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) that it draws for such a request."""
+        p = self.autoencoder.pixels_per_token
+        if self.native_max_tokens is None and self.native_short_side is None:
+            return covering_grid(width, height, pixels_per_token=p)
         return drawn_size(
             width,
             height,
-            pixels_per_token=self.autoencoder.pixels_per_token,
-            native_max_tokens=self.native_max_tokens,
+            pixels_per_token=p,
+            native_max_tokens=self.most_tokens,
             native_short_side=self.native_short_side,
         )
 

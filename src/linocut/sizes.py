@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
@@ -46,6 +45,14 @@ def size_of(aspect_ratio: str, megapixels: str) -> tuple[int, int]:
     return width // DIVISORS[megapixels], height // DIVISORS[megapixels]
 
 
+def covering_grid(width: int, height: int, *, pixels_per_token: int) -> tuple[int, int]:
+    """The size that a checkpoint without limits of its own draws: the fewest whole tokens that
+    cover width x height. What is over is cropped.
+    """
+    p = pixels_per_token
+    return -(-width // p) * p, -(-height // p) * p
+
+
 @lru_cache(maxsize=1024)  # to compare all grids takes milliseconds, and few sizes are asked for
 def drawn_size(
     width: int,
@@ -55,7 +62,7 @@ def drawn_size(
     native_max_tokens: int,
     native_short_side: int | None = None,
 ) -> tuple[int, int]:
-    """The size that a checkpoint draws for a request of width x height.
+    """The size that a checkpoint with these limits draws for a request of width x height.
 
     The request itself where both sides are multiples of `pixels_per_token`, it has at most
     `native_max_tokens` tokens, and its shorter side, if that is limited, at most
@@ -68,33 +75,33 @@ def drawn_size(
     on_grid = width % p == 0 and height % p == 0
     if on_grid and rows * columns <= native_max_tokens and min(rows, columns) <= side:
         return width, height
-    rows, columns = _closest_grid(Fraction(width, height), native_max_tokens, side)
+    rows, columns = _closest_grid(width, height, native_max_tokens, side)
     return columns * p, rows * p
 
 
-def _closest_grid(aspect: Fraction, most: int, side: int) -> tuple[int, int]:
+def _closest_grid(width: int, height: int, most: int, side: int) -> tuple[int, int]:
     """(rows, columns) of at most `most` tokens, the shorter of at most `side`: nearly the aspect.
 
-    The score is the cube of the share that survives the crop, times the share of `most` that is
-    drawn: a lost edge may cost the subject, lost tokens only cost detail.
+    The score is the cube of the share that survives the crop, times the tokens that are drawn: a
+    lost edge may cost the subject, lost tokens only cost detail.
     """
 
-    def score(rows: int, columns: int) -> Fraction:
-        drawn = Fraction(columns, rows)
-        kept = min(drawn / aspect, aspect / drawn)
-        return kept**3 * Fraction(rows * columns, most)
+    def score(rows: int, columns: int) -> float:
+        asked, drawn = width * rows, height * columns  # they are as the two aspects
+        kept = min(asked, drawn) / max(asked, drawn)
+        return float(kept**3 * rows * columns)
 
     grids = (
         (rows, min(columns, most // rows))
         for rows in range(1, most + 1)
-        for columns in _near(aspect * rows)
+        for columns in _near(width * rows, height)
         if 1 <= min(rows, columns, most // rows) <= side
     )
     return max(grids, key=lambda grid: (score(*grid), -grid[0]))
 
 
-def _near(value: Fraction) -> tuple[int, int]:
-    below = int(value)
+def _near(dividend: int, divisor: int) -> tuple[int, int]:
+    below = dividend // divisor
     return max(below, 1), max(below + 1, 1)
 
 

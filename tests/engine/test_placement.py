@@ -10,10 +10,11 @@ from linocut.errors import DoesNotFit
 from linocut.request import ImageRequest
 
 
-@pytest.fixture(params=[False, True], ids=["no GPU", "a GPU"])
+@pytest.fixture(params=[False, True], ids=["no GPU", "two GPUs"])
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether PyTorch says that it sees a GPU."""
+    """Whether PyTorch says that it sees two GPUs."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: request.param)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 * request.param)
     return bool(request.param)
 
 
@@ -28,6 +29,17 @@ def test_a_device_is_taken_by_name(gpu: bool) -> None:
     assert place("cpu").device == torch.device("cpu")
     if gpu:
         assert place("cuda:1").device == torch.device("cuda", 1)
+
+
+@pytest.mark.parametrize("number", [2, 7, 256])
+def test_a_gpu_that_is_not_there_is_refused_with_those_that_are(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(DoesNotFit, match=f"cuda:{number}.*sees cuda:0, cuda:1") as caught:
+        place(f"cuda:{number}")
+    assert "use one of these" in caught.value.hint
 
 
 def test_exact_is_fp32_on_a_cpu_and_bf16_is_its_fast_mode() -> None:

@@ -176,7 +176,7 @@ def test_damage_on_the_way_is_noticed_and_fetched_again(
     assert hub.fetched(path) == ["", ""]
     assert (home / NAME / path).read_bytes() == hub.files[path]
     damaged = [event for event in told if isinstance(event, Again)]
-    assert [event.reason for event in damaged] == ["it arrived damaged"] * (which == "large")
+    assert [(event.file, event.reason) for event in damaged] == [(path, "it arrived damaged")]
 
 
 def test_damage_that_stays_is_reported_and_leaves_no_file_of_that_name(
@@ -219,7 +219,7 @@ def test_files_that_were_copied_there_are_verified_and_kept(
     assert bad.read_bytes() == (dev_like / shard.replace("-00001-", "-00002-")).read_bytes()
 
 
-def test_a_disk_that_is_too_small_is_said_before_the_first_weight(
+def test_a_disk_that_is_too_small_is_said_before_anything_but_the_indexes_is_fetched(
     hub: Any, home: Path, refused: Refuse
 ) -> None:
     hub.claims[hub.first_shard] = 10**18
@@ -227,7 +227,19 @@ def test_a_disk_that_is_too_small_is_said_before_the_first_weight(
     assert "1000000000.0 GB more are needed" in error.message
     assert "are free" in error.message
     assert "LINOCUT_HOME" in error.hint
-    assert weights(home) == []
+    fetched = {path for path in hub.files if hub.fetched(path)}
+    assert {path for path in fetched if not path.endswith("index.json")} == set()
+    assert {path for path in hub.files if (home / NAME / path).exists()} == fetched
+
+
+def test_the_small_files_count_against_the_space_too(
+    hub: Any, home: Path, pulled: Pull, refused: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(pulled())
+    (home / NAME / "tokenizer/tokenizer.json").unlink()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(0))
+    assert "more are needed" in refused().message
+    assert not (home / NAME / "tokenizer/tokenizer.json").exists()
 
 
 def test_what_is_here_already_counts_against_the_space_that_is_needed(

@@ -50,7 +50,7 @@ def test_a_folder_that_diffusers_wrote_is_described(tiny: Path, small: SimpleNam
     assert found.config.conditioning.layers == TAPS
     assert found.config.conditioning.max_tokens == 512
     assert found.config.conditioning.pad_token_id == 11
-    assert found.config.native_max_tokens == 16384
+    assert found.config.native_max_tokens is None
     assert found.tokenizer == tiny / "tokenizer"
     assert found.transformer.files == (tiny / "transformer/diffusion_pytorch_model.safetensors",)
 

@@ -132,7 +132,7 @@ def checkpoint_values(checkpoint: Checkpoint) -> dict[str, Any]:
             "text_layers": reads and reads.layers,
             "max_text_tokens": reads and reads.max_tokens,
             "pixels_per_token": config.autoencoder.pixels_per_token,
-            "native_max_tokens": config.native_max_tokens,
+            "native_max_tokens": config.most_tokens,
             "native_short_side": config.native_short_side,
         },
         "memory": {

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from linocut.catalog import ModelConfig
 from linocut.engine.cache import ContentCache
 from linocut.engine.memory import memory_errors
 from linocut.engine.placement import Placement, place
+from linocut.engine.precision import full_precision
 from linocut.errors import CheckpointInvalid, LinocutError
 from linocut.events import Decoding, Done, Encoding, Event, Preview, Started, Step
 from linocut.model.autoencoder import Autoencoder
@@ -188,10 +190,12 @@ class Engine:
         Stop iterating to cancel: nothing runs between two events that are not asked for. Raises
         LinocutError; MemoryError if there is too little.
         """
-        with memory_errors():
-            yield from self._run(request)
+        events = self._run(request)
+        with memory_errors(), closing(events):
+            while (event := _computed(events)) is not None:
+                yield event
 
-    def _run(self, request: ImageRequest) -> Iterator[Event]:
+    def _run(self, request: ImageRequest) -> Generator[Event]:
         self._check_open()
         plan = self.plan(request)
         levels = plan.levels[plan.start :]
@@ -317,6 +321,12 @@ class Engine:
         shrink = min(1.0, most / max(plan.rows, plan.columns))
         size = (max(1, int(plan.rows * shrink)), max(1, int(plan.columns * shrink)))
         return self._decode(torch.nn.functional.adaptive_avg_pool2d(clean, size))
+
+
+@full_precision()
+def _computed(events: Iterator[Event]) -> Event | None:
+    """The next event; between two of them PyTorch is set as the caller has it."""
+    return next(events, None)
 
 
 def check_parts_fit(config: ModelConfig) -> None:

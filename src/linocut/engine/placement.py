@@ -58,14 +58,27 @@ def place(device: str = "auto", dtype: str | None = None) -> Placement:
         raise DoesNotFit(
             f"device {device!r} is not known", hint="use auto, cpu, cuda or cuda:N"
         ) from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise DoesNotFit(
-            f"device {device!r} is asked for, but PyTorch sees no CUDA device",
-            hint="use --device cpu, or install a CUDA build of PyTorch",
-        )
+    if chosen.type == "cuda":
+        _check_cuda(device)
     name = dtype or ("bfloat16" if chosen.type == "cuda" else "float32")
     if name not in DTYPES:
         raise DoesNotFit(f"dtype {name!r} is not known", hint=f"use one of {', '.join(DTYPES)}")
     if (chosen.type, name) not in MODES:
         raise DoesNotFit(f"device {device!r} is not supported", hint="use cpu or cuda")
     return Placement(device=chosen, dtype=DTYPES[name], modes=MODES[chosen.type, name])
+
+
+def _check_cuda(device: str) -> None:
+    """Nothing, or DoesNotFit for a GPU that is not there."""
+    if not torch.cuda.is_available():
+        raise DoesNotFit(
+            f"device {device!r} is asked for, but PyTorch sees no CUDA device",
+            hint="use --device cpu, or install a CUDA build of PyTorch",
+        )
+    seen = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    # By its name, since PyTorch takes cuda:256 for cuda:0.
+    if device not in ("cuda", *seen):
+        raise DoesNotFit(
+            f"device {device!r} is asked for, but PyTorch sees {', '.join(seen)}",
+            hint="use one of these; CUDA_VISIBLE_DEVICES may hide others",
+        )

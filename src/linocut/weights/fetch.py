@@ -1,7 +1,8 @@
 """`linocut pull`: a known checkpoint from the Hugging Face hub, no more of it than is read.
 
 A file has its own name only once its checksum was verified; until then it ends in `.part`, and a
-broken download goes on where it stopped. What can be refused is refused before the first weight.
+broken download goes on where it stopped. What can be refused is refused before anything is fetched
+but the indexes, a hundred kilobytes that say what there is to fetch.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from linocut.weights.parts import read_index
 ENDPOINT: Final = "https://huggingface.co"
 RECORD: Final = ".linocut-pull.json"  # path -> checksum of every file that was verified
 LOCK: Final = ".linocut-pull.lock"
-NEEDED: Final = ("model_index.json", *DIFFUSERS_FILES)
+INDEX_OF_ALL: Final = "model_index.json"
+NEEDED: Final = (INDEX_OF_ALL, *DIFFUSERS_FILES)
 WELCOME: Final = (
     "tokenizer/tokenizer_config.json",
     "tokenizer/chat_template.jinja",
@@ -43,7 +45,7 @@ WEIGHTS: Final = {
     "vae": "diffusion_pytorch_model",
     "text_encoder": "model",
 }
-INDEX: Final = ".safetensors.index.json"
+INDEXES: Final = {part: f"{part}/{stem}.safetensors.index.json" for part, stem in WEIGHTS.items()}
 MAX_BREAKS: Final = 5  # connections in a row that brought nothing
 NOTICES: Final = {
     FLUX_DEV_LICENCE: (
@@ -126,7 +128,7 @@ def pull(
     token: the user's Hugging Face token, if there is one. with_safety_model: also what only the
     prompt check by the text encoder reads. wait: how to sleep between two tries.
     Raises CheckpointNotFound for an unknown name, and DownloadRefused, which says in words what
-    is in the way and what to do; all that is known beforehand is said before the first weight.
+    is in the way and what to do; all that can be known beforehand is said beforehand.
     """
     known = _pullable(name)
     if known.package:
@@ -150,12 +152,12 @@ def pull(
             yield Licence(known.licence, NOTICES[known.licence].format(page=page))
         with _alone(folder):
             download = _Download(hub, folder, _read_record(folder), wait)
-            for remote in small:
-                for _ in download.fetch(remote):
+            for path in (INDEX_OF_ALL, *INDEXES.values()):
+                for _ in download.fetch(remotes[path]) if path in remotes else ():
                     pass  # too small to be shown
             shards = _shards(remotes, known, folder, with_safety_model=with_safety_model)
             again = pull_command(known.name, with_safety_model=with_safety_model)
-            yield from _weights(download, small, [remotes[path] for path in shards], again)
+            yield from _all(download, [*small, *map(remotes.__getitem__, shards)], again)
     yield Pulled(folder)
 
 
@@ -188,9 +190,8 @@ def _small_files(remotes: Mapping[str, Remote], known: Known) -> list[Remote]:
     absent = [path for path in NEEDED if path not in remotes]
     if absent:
         raise DownloadRefused(f"{known.repo} lacks {', '.join(absent)}")
-    indexes = [f"{part}/{stem}{INDEX}" for part, stem in WEIGHTS.items()]
     licences = [path for path in remotes if "/" not in path and path.upper().startswith("LICENSE")]
-    wanted = (*NEEDED, *WELCOME, *indexes, *licences)
+    wanted = (*NEEDED, *WELCOME, *INDEXES.values(), *licences)
     return [remotes[path] for path in wanted if path in remotes]
 
 
@@ -200,10 +201,10 @@ def _shards(
     """The weight files that are read, by path; of the text encoder, what the taps need, or all."""
     paths = []
     for part, stem in WEIGHTS.items():
-        if f"{part}/{stem}{INDEX}" not in remotes:
+        if INDEXES[part] not in remotes:
             paths.append(f"{part}/{stem}.safetensors")
             continue
-        promised = read_index(folder / part / f"{stem}{INDEX}")
+        promised = read_index(folder / INDEXES[part])
         needed = frozenset(promised)
         if part == "text_encoder" and with_safety_model:
             needed = language_names(promised)
@@ -229,15 +230,12 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _weights(
-    download: _Download, small: Sequence[Remote], weights: Sequence[Remote], again: str
-) -> Iterator[Event]:
+def _all(download: _Download, plan: Sequence[Remote], again: str) -> Iterator[Event]:
     """Announces the plan, refuses it if the disk is too small, and carries it out.
 
     again: the command to go on with.
     """
     folder = download.folder
-    plan = (*small, *weights)
     size, here = sum(remote.size for remote in plan), sum(map(download.here, plan))
     yield Planned(folder, len(plan), size, here)
     missing, free = size - here, shutil.disk_usage(folder).free
@@ -248,7 +246,7 @@ def _weights(
             hint=f"free {_amount(missing - free)}, or set LINOCUT_HOME to a folder on a "
             f"larger disk; then: {again}",
         )
-    for remote in weights:
+    for remote in plan:
         others = here - download.here(remote)
         yield from download.fetch(remote, others)
         here = others + remote.size

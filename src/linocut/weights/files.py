@@ -322,9 +322,11 @@ def _described(
     config = replace(config, text_encoder=encoder.shape if encoder else NO_TEXT_ENCODER)
     if encoder:
         config = replace(config, conditioning=encoder.conditioning)
-    if declared.native_max_tokens:
-        config = replace(config, native_max_tokens=declared.native_max_tokens)
-    config = replace(config, native_short_side=declared.native_short_side)
+    config = replace(
+        config,
+        native_max_tokens=declared.native_max_tokens,
+        native_short_side=declared.native_short_side,
+    )
     return Checkpoint(
         name=name,
         folder=folder,

@@ -61,7 +61,7 @@ def grids_of_ratios() -> tuple[Grid, ...]:
 def grids() -> tuple[Grid, ...]:
     """Those of the API's ratios, then every other that sides of 256 to 1024 px are drawn on."""
     short = SQUARE[0]
-    longer = range(short + 1, MINI.native_max_tokens // short + 1)
+    longer = range(short + 1, MINI.most_tokens // short + 1)
     oblong = (grid for long in longer for grid in ((short, long), (long, short)))
     return tuple(dict.fromkeys((*grids_of_ratios(), *oblong, *SMALLER)))
 
