@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -11,6 +13,7 @@ import pytest
 import torch
 from diffusers import Flux2Pipeline
 
+from linocut.catalog import AutoencoderConfig, TransformerConfig
 from linocut.engine import Engine
 from linocut.request import ImageRequest, Picture
 from linocut.sampling.pictures import to_image
@@ -18,6 +21,32 @@ from linocut.sampling.pictures import to_image
 LAYERS: Final = (1, 2, 3)
 STEPS = 4
 LEVELS = 1  # of 255
+PLAIN: Final = TransformerConfig(
+    in_channels=16,
+    context_channels=48,
+    hidden_size=96,
+    num_heads=3,
+    num_double_blocks=1,
+    num_single_blocks=2,
+    mlp_ratio=2.5,
+    axes=(4, 12, 10, 6),
+    rope_theta=300.0,
+)
+# Besides the tiny checkpoint's 2 heads of equal axes, and tokens of 16 x 16 pixels.
+OTHERS: Final = {
+    "3 heads, unequal axes, tokens of 8 pixels": (
+        PLAIN,
+        AutoencoderConfig(
+            channels=(16, 24, 24), layers_per_block=1, latent_channels=4, norm_groups=8
+        ),
+    ),
+    "5 narrow heads, tokens of 32 pixels": (
+        replace(PLAIN, hidden_size=80, num_heads=5, axes=(2, 4, 6, 4)),
+        AutoencoderConfig(
+            channels=(8, 8, 16, 16, 24), layers_per_block=1, latent_channels=4, norm_groups=4
+        ),
+    ),
+}
 
 
 def pixels(picture: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -84,6 +113,46 @@ def test_the_picture_is_theirs(
         num_inference_steps=STEPS,
         guidance=3.5,
         seed=sum(size) + len(references),
+        references=tuple(
+            small.random_picture(*reference, seed) for seed, reference in enumerate(references)
+        ),
+    )
+    expected = theirs(
+        pipeline, request, max_sequence_length=small.max_tokens, text_encoder_out_layers=LAYERS
+    )
+    same(engine.draw(request).picture, expected)
+
+
+@pytest.fixture(scope="module", params=OTHERS)
+def other(
+    request: pytest.FixtureRequest, small: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Engine, Any]]:
+    """A checkpoint of another shape, as linocut and as diffusers open it."""
+    transformer, autoencoder = OTHERS[request.param]
+    vae = small.their_autoencoder(autoencoder, 11)
+    vae.decoder.conv_out.weight.mul_(0.35)  # much to see, and few pixels cut off
+    whole = small.their_pipeline(vae=vae, transformer=small.their_transformer(transformer, 12))
+    folder = small.save_checkpoint(
+        whole, tmp_path_factory.mktemp("other") / "checkpoint",
+        text_layers=LAYERS, max_text_tokens=small.max_tokens,
+    )  # fmt: skip
+    pipeline = Flux2Pipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    with Engine.open(folder, device="cpu") as engine:
+        yield engine, pipeline
+
+
+@pytest.mark.parametrize("references", [(), ((64, 64),), ((96, 64), (77, 100)), ((65, 130),) * 3])
+def test_the_picture_is_theirs_on_other_shapes_of_checkpoints(
+    references: tuple[tuple[int, int], ...], other: tuple[Engine, Any], small: SimpleNamespace
+) -> None:
+    engine, pipeline = other
+    request = ImageRequest(
+        prompt="a red apple",
+        width=96,
+        height=64,
+        num_inference_steps=STEPS,
+        seed=len(references),
         references=tuple(
             small.random_picture(*reference, seed) for seed, reference in enumerate(references)
         ),
