@@ -120,8 +120,8 @@ def next_line(screen: Iterator[str], start: str = "") -> str:
 
 
 def end(server: subprocess.Popen[str]) -> None:
-    """As Ctrl+C ends it."""
-    for sign in (signal.SIGINT, signal.SIGKILL):
+    """By SIGTERM: where this was begun in a shell's background, Ctrl+C's signal is ignored."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(server.pid, sign)
         with suppress(subprocess.TimeoutExpired):

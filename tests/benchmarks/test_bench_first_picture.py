@@ -19,7 +19,7 @@ serve:
 \t@exec {sys.executable} serve.py $(ARGS)
 """
 SERVE = """
-import json, os, sys
+import json, os, signal, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -39,17 +39,19 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+def leave(*_):
+    with open(os.environ["STOPPED"], "a") as file:
+        print("stopped", file=file)
+    sys.exit()
+
+signal.signal(signal.SIGTERM, leave)
 with HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Answers) as server:
     os.mkdir(sys.argv[sys.argv.index("--data-dir") + 1])
     print("Draw from another terminal:", "", sep="\\n")
     print(f"curl --location 'http://127.0.0.1:{server.server_port}/' \\\\")
     print("--data '{", '  "steps": 1', "}'", "", "Loading", sep="\\n")
     print("Ready after 1 s", flush=True)
-    try:
-        server.serve_forever(0.01)
-    except KeyboardInterrupt:
-        with open(os.environ["STOPPED"], "a") as file:
-            print("stopped", file=file)
+    server.serve_forever(0.01)
 """
 
 
