@@ -309,6 +309,17 @@ def test_a_mode_that_cannot_run_names_those_that_can(
     assert "bf16" in done.err
 
 
+def test_weights_that_could_never_fit_are_two_lines(
+    linocut: Run, doubts: Any, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linocut.engine.engine.room_on", lambda _: 1000)
+    done = linocut("generate", "x", "--checkpoint", tiny_folder, "--dtype", "bfloat16", *SMALL)
+    assert (done.code, done.out) == (6, b"")
+    assert re.search(
+        r"error: the weights of tiny take .+ GB in bfloat16; .+\nhint: .+\n$", done.err
+    )
+
+
 @pytest.mark.parametrize("name", ["no-such-checkpoint", "."])
 def test_a_folder_that_is_no_checkpoint_is_two_lines(linocut: Run, name: str) -> None:
     done = linocut("generate", "x", "--checkpoint", name)

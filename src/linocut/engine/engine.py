@@ -19,7 +19,7 @@ from torch import Tensor
 
 from linocut.catalog import ModelConfig
 from linocut.engine.cache import ContentCache
-from linocut.engine.memory import memory_errors
+from linocut.engine.memory import check_room, memory_errors, room_on
 from linocut.engine.placement import Placement, place
 from linocut.engine.precision import full_precision
 from linocut.errors import CheckpointInvalid, LinocutError
@@ -130,6 +130,7 @@ class Engine:
         tokenizer = tokenizer_of(found)
         where, dtype_of_all = placement.device, placement.dtype
         with memory_errors():
+            check_room(found, placement, room_on(where))
             networks = Networks(
                 load_transformer(found, device=where, dtype=dtype_of_all).eval(),
                 load_text_encoder(found, device=where, dtype=dtype_of_all).eval(),
