@@ -55,15 +55,17 @@ def test_a_line_of_the_readme_draws_its_tile(tmp_path: Path) -> None:
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m linocut "$@"\n')
     command.chmod(0o755)
     # The line as it stands, with what is installed for these tests in place of `make setup`.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""}
+    for told in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # by a `make test` around this one
+        environment.pop(told, None)
     done = subprocess.run(
         [*words[0], "-f", ROOT / "Makefile", "-o", ".venv/.engine", f"BIN={tmp_path}"],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "",
-             "MAKEFLAGS": ""},  # what a `make test` around this one was told
+        env=environment,
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert (done.returncode, done.stdout) == (0, "a-red-apple-1.png\n"), done.stderr
     with Image.open(pictures.TARGET) as shown, Image.open(tmp_path / "a-red-apple-1.png") as ours:
         tile = shown.crop((0, 0, pictures.SIDE, pictures.SIDE))
