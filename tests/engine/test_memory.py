@@ -103,7 +103,10 @@ def test_a_gpu_holds_all_weights_and_half_of_them_in_bfloat16(tiny_folder: Path)
         assert hint in told.value.hint
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system is not asked")
+@pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="only Linux tells it, in /proc/meminfo; elsewhere nothing is refused",
+)
 def test_a_cpu_has_at_least_the_memory_that_is_built_in() -> None:
     built_in = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     room = room_on(torch.device("cpu"))
