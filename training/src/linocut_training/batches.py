@@ -80,9 +80,14 @@ class Source:
         return self._edits(grid, mine) if is_edit else self._captioned(grid, mine)
 
     def _grid(self, rng: random.Random, *, rare_too: bool) -> int:
-        """Which grid a batch off the square one is on: of the API's ratios, or a rare one."""
-        is_rare = rare_too and rng.random() < RARE_SHARE
-        return rng.choice((self.rare if is_rare else self.of_ratios) or [0])
+        """Which grid a batch off the square one is on: of the API's ratios, or a rare one.
+
+        Of the ratios the wider and taller come oftener, and their batches are of fewer pictures.
+        """
+        if rare_too and self.rare and rng.random() < RARE_SHARE:
+            return rng.choice(self.rare)
+        beside = [max(self.grids[place]) - max(views.SQUARE) for place in self.of_ratios]
+        return rng.choices(self.of_ratios, beside)[0] if self.of_ratios else 0
 
     def _size(self, grid: int) -> int:
         """Pictures of a batch: as many tokens as a square batch has, or fewer."""
