@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
+import resource
 import sys
 import weakref
 from pathlib import Path
@@ -107,8 +107,36 @@ def test_a_gpu_holds_all_weights_and_half_of_them_in_bfloat16(tiny_folder: Path)
     sys.platform != "linux",
     reason="only Linux tells it, in /proc/meminfo; elsewhere nothing is refused",
 )
-def test_a_cpu_has_at_least_the_memory_that_is_built_in() -> None:
-    built_in = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def test_a_cpu_has_at_least_the_memory_that_this_process_took() -> None:
+    taken = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     room = room_on(torch.device("cpu"))
     assert room is not None
-    assert room >= 0.9 * built_in
+    assert room >= taken
+
+
+@pytest.mark.parametrize(
+    ("limits", "kilobytes"),
+    [
+        ({}, 1500),
+        ({"memory.max": "max\n", "memory.swap.max": "max\n"}, 1500),
+        ({"memory.max": "409600\n"}, 900),
+        ({"memory.max": "409600\n", "memory.swap.max": "0\n"}, 400),
+        ({"memory.max": "9000000000\n", "memory.swap.max": "102400\n"}, 1100),
+    ],
+)
+def test_within_a_container_its_own_limits_count(
+    tmp_path: Path, limits: dict[str, str], kilobytes: int
+) -> None:
+    """As Linux says it: the machine's 1000 kB and 500 of swap, and what a container may take."""
+    groups = tmp_path / "sys" / "fs" / "cgroup"
+    for folder in (groups, tmp_path / "proc"):
+        folder.mkdir(parents=True)
+    said = "MemTotal:       1000 kB\nMemFree:         10 kB\nSwapTotal:       500 kB\n"
+    (tmp_path / "proc" / "meminfo").write_text(said, encoding="ascii")
+    for name, text in limits.items():
+        (groups / name).write_text(text, encoding="ascii")
+    assert room_on(torch.device("cpu"), tmp_path) == 1024 * kilobytes
+
+
+def test_a_system_that_tells_nothing_is_asked_in_vain(tmp_path: Path) -> None:
+    assert room_on(torch.device("cpu"), tmp_path) is None

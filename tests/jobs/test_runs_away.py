@@ -54,6 +54,7 @@ def test_a_disk_that_stays_away_fails_the_record_and_leaves_no_file(
             assert record.error is not None
             assert (record.state, record.error["code"]) == (State.FAILURE, "storage_unavailable")
             assert (len(hand.jobs), record.attempt, s.files()) == (1, 1, [])
+            assert await s.store.used_seconds("ann-key") == 0
 
     asyncio.run(story())
 

@@ -17,6 +17,7 @@ from linocut.weights.files import Checkpoint
 
 STORED_AS: Final = {torch.float32: "F32", torch.bfloat16: "BF16"}
 _MEMORY: Final = re.compile(r"^(MemTotal|SwapTotal): +(\d+) kB$", re.MULTILINE)
+_CONTAINER: Final = {"MemTotal": "memory.max", "SwapTotal": "memory.swap.max"}
 _ON_A_CPU: Final = "allocate memory"  # how PyTorch says so there, in a bare RuntimeError
 
 
@@ -34,18 +35,32 @@ def memory_errors() -> Iterator[None]:
         raise
 
 
-def room_on(device: torch.device) -> int | None:
+def room_on(device: torch.device, system: Path = Path("/")) -> int | None:
     """The bytes that a device has, whoever holds them now; None where the system does not say.
 
-    A CPU's swap is a part of it.
+    A CPU's swap is a part of it. Within a container it is what the container may take, where its
+    limits are told as cgroup v2 tells them. system: the root of the file system that says so.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
     try:
-        found = dict(_MEMORY.findall(Path("/proc/meminfo").read_text(encoding="ascii")))
+        told = _MEMORY.findall((system / "proc/meminfo").read_text(encoding="ascii"))
     except OSError:
         return None
-    return 1024 * sum(map(int, found.values())) if len(found) == 2 else None
+    built_in = {name: 1024 * int(kilobytes) for name, kilobytes in told}
+    if len(built_in) < len(_CONTAINER):
+        return None
+    groups = system / "sys/fs/cgroup"
+    return int(sum(min(built_in[name], _limit(groups / at)) for name, at in _CONTAINER.items()))
+
+
+def _limit(file: Path) -> float:
+    """The bytes that a control group may take; infinite without a limit, or without a group."""
+    try:
+        told = file.read_text(encoding="ascii").strip()
+    except OSError:
+        return math.inf
+    return int(told) if told.isdecimal() else math.inf
 
 
 def check_room(checkpoint: Checkpoint, placement: Placement, room: int | None) -> None:

@@ -200,7 +200,7 @@ class Runs:
             stored = await self._patiently(run, put, patience=self.timing.storage_patience)
             is_kept = stored is not _UNWANTED and await self._recorded(run, file, finished)
         except StorageUnavailable as error:
-            await self._fail(run, error, finished.seconds)
+            await self._fail(run, error, 0.0)  # who asked has no picture, and could not help it
             is_kept = False
         if not is_kept:
             log.info("a picture is dropped", record=run.id)

@@ -169,7 +169,8 @@ async def readyz(request: Request, response: Response) -> Readiness:
     "/metrics",
     summary="Prometheus metrics",
     response_class=Response,
-    responses=answers(None, 401, 403, 404, 429) | {200: {"content": {"text/plain": {}}}},
+    responses=answers(None, 401, 403, 404, 429)
+    | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(request: Request, key: Annotated[str, Depends(sent_key)]) -> Response:
     """For the metrics token, and for keys of admins."""

@@ -5,6 +5,7 @@ The parser reads the body; this only describes it, and says no less than what is
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from linocut.images.fetch import MAX_URL
@@ -187,11 +188,16 @@ def _optional(*schemas: Schema) -> Schema:
     return {"anyOf": [*schemas, {"type": "null"}]}
 
 
+def _any_case(pattern: str) -> str:
+    """The same pattern for small letters and capitals: JSON Schema has no flag for it."""
+    return re.sub("[a-z]", lambda letter: f"[{letter[0].upper()}{letter[0]}]", pattern)
+
+
 QUOTED: Final[Schema] = {"type": "string", "pattern": NUMBER, "description": "The same in quotes."}
 SIDE: Final = f'With "aspect_ratio": "{CUSTOM}" only; a multiple of {SIDE_STEP}.'
 PICTURE_PATTERN: Final = (
     r"^([A-Za-z0-9_-][A-Za-z0-9._/-]*|[Hh][Tt][Tt][Pp][Ss]?://\S+"
-    r"|data:image/(png|jpe?g|webp);base64,\S*)$"
+    rf"|{_any_case('data:image/(png|jpe?g|webp);base64,')}\S*)$"
 )
 PICTURE: Final[Schema] = {
     "type": "string",
