@@ -114,7 +114,10 @@ def test_the_playground_shows_previews_and_cancels(slow_server: Any, browser: An
 def test_the_manual_shows_every_operation(shared_server: Any, browser: Any) -> None:
     described = httpx2.get(f"{shared_server.url}/openapi.json").json()
     wanted = {
-        said["operationId"] for verbs in described["paths"].values() for said in verbs.values()
+        said["operationId"]
+        for part in ("paths", "webhooks")
+        for verbs in described[part].values()
+        for said in verbs.values()
     }
     browser.open(f"{shared_server.url}/docs")
     browser.until("document.querySelectorAll('details.operation').length > 0")
@@ -123,5 +126,14 @@ def test_the_manual_shows_every_operation(shared_server: Any, browser: Any) -> N
     )
     assert set(shown) == wanted
     assert len(shown) == len(wanted)
+    pointed_at = browser.run(
+        "[...document.querySelectorAll('.headers a')].map((each) => each.hash.slice(1))"
+    )
+    assert set(pointed_at) == set(described["components"]["headers"])
+    lost = (
+        """[...document.querySelectorAll('main a[href^="#"]')].map((each) => each.hash.slice(1))"""
+        ".filter((name) => !document.getElementById(name))"
+    )
+    assert browser.run(lost) == []
     assert browser.complaints() == []
     assert browser.asked_for() == {shared_server.url}

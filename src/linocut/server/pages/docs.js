@@ -84,10 +84,18 @@ function content(holder) {
   });
 }
 
+// The headers of an answer, each a link to what it means.
+function listed(names) {
+  if (!names.length) return null;
+  const links = names.map((name) => node("a", { href: `#${name}`, textContent: name }));
+  return node("span", { className: "soft headers" }, " Headers: ", links.flatMap((link, at) => at ? [", ", link] : [link]));
+}
+
 function answers(api, responses) {
   return Object.entries(responses).flatMap(([status, answer]) => {
     const said = resolve(api, answer);
-    const told = node("p", {}, node("b", { className: "mono", textContent: status }), " ", line(said.description));
+    const told = node("p", {}, node("b", { className: "mono", textContent: status }), " ", line(said.description),
+      listed(Object.keys(said.headers ?? {})));
     return Number(status) >= 400 ? [told] : [told, ...content(said)];
   });
 }
@@ -125,6 +133,19 @@ function groups(api) {
   return found;
 }
 
+function headers(api) {
+  const rows = Object.entries(api.components?.headers ?? {}).map(([name, said]) =>
+    [node("code", { id: name, textContent: name }), line(said.description), code(said.schema?.examples?.[0] ?? "")]);
+  return rows.length ? [node("h2", { textContent: "Headers of answers" }), table(["header", "meaning", "such as"], rows)] : [];
+}
+
+// What is sent to those who asked to be told.
+function webhooks(api) {
+  const sent = Object.entries(api.webhooks ?? {}).flatMap(([name, verbs]) =>
+    Object.entries(verbs).map(([verb, said]) => operation(api, name, verb, said)));
+  return sent.length ? [node("h2", { textContent: "Webhooks" }), ...sent] : [];
+}
+
 function lay(api) {
   document.getElementById("version").textContent = api.info.version;
   const parts = [prose(api.info.description)];
@@ -132,7 +153,8 @@ function lay(api) {
     if (operations.length) parts.push(node("h2", { textContent: name }), prose(said), ...operations);
   }
   const shapes = Object.entries(api.components?.schemas ?? {}).filter(([, schema]) => schema.properties);
-  parts.push(node("h2", { textContent: "Shapes" }), ...shapes.map(([name, schema]) => shape(name, schema)));
+  parts.push(...webhooks(api), ...headers(api),
+    node("h2", { textContent: "Shapes" }), ...shapes.map(([name, schema]) => shape(name, schema)));
   manual.replaceChildren(...parts.filter(Boolean));
 }
 
