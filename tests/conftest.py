@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from linocut.engine import Engine
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: a test never goes out
+# Before huggingface_hub and onnxruntime are imported: a test never goes out.
+os.environ["HF_HUB_OFFLINE"] = os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Networks this small gain nothing from threads, and threads of a busy machine wait for each other.
 torch.set_num_threads(1)
 # No deadline: a slow machine is no bug.

@@ -19,6 +19,7 @@ from PIL import Image
 import linocut
 from linocut import errors
 from linocut.catalog import DEV
+from linocut.cli.generate import INTERRUPTED
 from linocut.cli.main import app
 from linocut.cost import request_cost
 
@@ -215,6 +216,13 @@ def test_the_page_of_commands_tells_every_option_as_the_program_does() -> None:
             names = [option for option in parameter.opts if option.startswith("-")]
             assert all(option in told for option in names), "run `make docs`"
             assert (getattr(parameter, "help", None) or "") in told, "run `make docs`"
+
+
+def test_the_page_of_commands_tells_every_exit_code() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"Exit codes: (.*)", page)
+    numbers = {int(number) for number in re.findall(r"(\d+) [a-zA-Z]", told)}
+    assert numbers == {kind.exit_code for kind in errors.kinds().values()} | {0, INTERRUPTED}
 
 
 def test_every_setting_that_is_named_anywhere_has_its_line() -> None:

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linocut.errors import InvalidPicture, InvalidRequest
-from linocut.request import MAX_PIXELS, MAX_SEED, ImageRequest, Picture, check_side
+from linocut.request import (
+    MAX_PIXELS,
+    MAX_SEED,
+    ImageRequest,
+    Picture,
+    check_side,
+    matched_size,
+)
 
 
 def blank(width: int, height: int) -> Picture:
@@ -129,3 +136,19 @@ def test_a_picture_has_as_many_bytes_as_its_size_says(width: int, height: int, c
 
 def test_a_picture_is_shown_without_its_pixels() -> None:
     assert repr(blank(64, 32)) == "Picture(64 x 32)"
+
+
+@given(st.integers(64, 5000), st.integers(64, 5000), st.sampled_from([1024 * 1024, 512 * 512]))
+def test_a_matched_size_is_the_pictures_shape_and_can_be_drawn(
+    width: int, height: int, pixels: int
+) -> None:
+    long, short = max(width, height), min(width, height)
+    if long > 8 * short:
+        return
+    found = matched_size(width, height, pixels)
+    request = ImageRequest(prompt="", width=found[0], height=found[1])
+    assert request.width * request.height <= pixels
+    exact = math.sqrt(pixels * width / height)
+    if max(exact, pixels / exact) <= 2048:
+        assert 0 <= exact - found[0] < 16.001
+        assert 0 <= pixels / exact - found[1] < 16.001

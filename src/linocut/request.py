@@ -11,6 +11,7 @@ from linocut.errors import InvalidPicture, InvalidRequest
 SIDE_STEP: Final = 16
 MIN_SIDE: Final = 64
 MAX_SIDE: Final = 2048
+MATCH: Final = "match_input_image"  # a size: the shape of the first reference
 MAX_PIXELS: Final = MAX_SIDE * MAX_SIDE  # 4 MP: every two valid sides are within it
 MAX_SEED: Final = 2**53 - 1
 MAX_STEPS: Final = 50
@@ -82,6 +83,18 @@ class ImageRequest:
         if not isinstance(self.preview, bool):
             raise InvalidRequest(f"preview={self.preview!r}: use True or False", field="preview")
         _check_references(self.references)
+
+
+def matched_size(width: int, height: int, pixels: int) -> tuple[int, int]:
+    """The shape of a picture with about that many pixels: sides are multiples of 16, cut down.
+
+    A side of a long picture is at most 2048, and the other one follows.
+    """
+    sides = math.isqrt(pixels * width // height), math.isqrt(pixels * height // width)
+    if max(sides) > MAX_SIDE:
+        longest = max(width, height)
+        sides = MAX_SIDE * width // longest, MAX_SIDE * height // longest
+    return sides[0] // SIDE_STEP * SIDE_STEP, sides[1] // SIDE_STEP * SIDE_STEP
 
 
 def check_side(field: str, value: int) -> None:

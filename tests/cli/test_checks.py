@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import linocut
 from linocut.errors import CheckFailed, CheckpointInvalid, ContentRefused
 from linocut.request import Picture
 from linocut.safety.picture import PictureCheck
@@ -307,3 +309,18 @@ def test_no_check_and_a_named_one_contradict_each_other(linocut: Run, fake: Any,
     assert done.code == 2
     assert f"{SWITCH} and {flag} my_checks:Mine contradict each other" in done.err
     assert fake.requests == []
+
+
+def test_what_checks_pictures_tells_nobody_of_it(tiny_folder: Path, tmp_path: Path) -> None:
+    """onnxruntime reports to its makers through a file in the user's cache, unless it may not."""
+    kept = {name: value for name, value in os.environ.items()
+            if not name.startswith(("ORT_", "XDG_", "LINOCUT_"))}  # fmt: skip
+    home = {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(Path(linocut.__file__).parents[1])}
+    (tmp_path / "home").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "linocut", "generate", "x", "--checkpoint", str(tiny_folder),
+         *SMALL, "-o", "x.png", "--json"],
+        env=kept | home, cwd=tmp_path, check=True, timeout=600, capture_output=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["safety"]["checked"] is True
+    assert list((tmp_path / "home").rglob("*onnx*")) == []

@@ -55,6 +55,35 @@ def test_every_flag_reaches_the_request(linocut: Run, fake: Any, folder: Path) -
     assert [(p.width, p.height) for p in request.references] == [(80, 64), (80, 64)]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "size"),
+    [
+        ((), (1216, 848)),
+        (("--megapixels", "0.25"), (608, 416)),
+        (("--aspect-ratio", "match_input_image"), (1216, 848)),
+        (("--aspect-ratio", "1:1"), (1024, 1024)),
+        (("--width", "96", "--height", "80"), (96, 80)),
+    ],
+)
+def test_an_edit_has_the_shape_of_its_picture_unless_told_else(
+    linocut: Run, fake: Any, folder: Path, arguments: tuple[str, ...], size: tuple[int, int]
+) -> None:
+    Image.new("RGB", (1000, 700), "red").save(folder / "a.png")
+    assert linocut("generate", "x", "--image", "a.png", *arguments).code == 0
+    request = fake.requests[0]
+    assert (request.width, request.height) == size
+
+
+def test_what_cannot_be_matched_is_refused(linocut: Run, fake: Any, folder: Path) -> None:
+    alone = linocut("generate", "x", "--aspect-ratio", "match_input_image")
+    assert (alone.code, "there is no picture to match" in alone.err) == (2, True)
+    Image.new("RGB", (6400, 64), "red").save(folder / "strip.png")
+    strip = linocut("generate", "x", "--image", "strip.png")
+    assert strip.code in {2, 3}
+    assert "6400" in strip.err
+    assert fake.requests == []
+
+
 def test_flags_say_which_engine_is_opened(
     linocut: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

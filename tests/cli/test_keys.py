@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from linocut.jobs.folder import open_folder
 from linocut.server.keys import parse_key
+from linocut.server.secrets import open_secrets
 
 Run = Callable[..., Any]
 
@@ -81,13 +83,37 @@ def test_no_verb_is_help(linocut: Run) -> None:
     assert b"revoke" in linocut("keys").out
 
 
-def test_no_keys_is_said(linocut: Run) -> None:
-    done = linocut("keys", "ls")
+def test_no_keys_is_said(linocut: Run, tmp_path: Path) -> None:
+    folder = ("--data-dir", str(tmp_path / "fresh"))
+    assert linocut("webhooks", "secret", *folder).code != 0
+    open_secrets(open_folder(tmp_path / "fresh").path)  # as a server does that nobody used yet
+    done = linocut("keys", "ls", *folder)
     assert (done.code, done.out) == (0, b"")
     assert "linocut keys add NAME" in done.err
 
 
+@pytest.mark.parametrize(
+    "command", [["keys", "ls"], ["keys", "revoke", "a"], ["webhooks", "secret"]]
+)
+def test_a_slip_in_the_folders_name_is_said_and_makes_nothing(
+    linocut: Run, tmp_path: Path, command: list[str]
+) -> None:
+    done = linocut(*command, "--data-dir", str(tmp_path / "typo"))
+    assert (done.code, done.out) == (1, b"")
+    assert f"{tmp_path / 'typo'} is no data folder" in done.err
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_key_for_a_server_that_never_ran_says_that_the_folder_is_new(
+    linocut: Run, tmp_path: Path
+) -> None:
+    folder = ("--data-dir", str(tmp_path / "new"))
+    assert "is a new data folder" in linocut("keys", "add", "a", *folder).err
+    assert "is a new data folder" not in linocut("keys", "add", "b", *folder).err
+
+
 def test_a_key_that_is_not_there_cannot_be_revoked(linocut: Run) -> None:
+    linocut("keys", "add", "another")
     done = linocut("keys", "revoke", "nothing1")
     assert done.code == 1
     assert "there is no key nothing1" in done.err
@@ -114,6 +140,7 @@ def test_the_longest_life_of_a_key_is_a_hundred_years(linocut: Run) -> None:
 
 
 def test_another_folder_has_other_keys(linocut: Run, tmp_path: Path) -> None:
-    linocut("keys", "add", "app", "--data-dir", tmp_path / "other")
-    assert linocut("keys", "ls").out == b""
+    linocut("keys", "add", "there", "--data-dir", tmp_path / "other")
+    linocut("keys", "add", "here")
+    assert [key["name"] for key in listed(linocut)] == ["here"]
     assert len(linocut("keys", "ls", "--data-dir", tmp_path / "other").lines) == 1

@@ -83,8 +83,25 @@ def test_a_folder_with_a_space_is_pasted_whole(
 
 def test_later_it_asks_for_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said, words = greeting(capsys, Settings(data_dir=tmp_path), Listening(URL, None))
-    assert "linocut keys add NAME" in said
+    assert f"linocut keys add NAME --data-dir {tmp_path} makes a key" in said
     assert "API-KEY: mine" in words
+    usual, _ = greeting(capsys, Settings(), Listening(URL, None))
+    assert "linocut keys add NAME makes a key; linocut keys ls lists them" in usual
+
+
+def test_the_next_command_is_one_that_the_shell_finds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "bin" / "linocut"
+    installed.parent.mkdir()
+    installed.write_text("#!/bin/sh\n")
+    installed.chmod(0o755)
+    monkeypatch.setattr("sys.argv", [str(installed), "serve"])
+    found = f"{installed.parent}{os.pathsep}{os.defpath}"
+    for path, command in ((os.defpath, str(installed)), (found, "linocut")):
+        monkeypatch.setenv("PATH", path)
+        said, _ = greeting(capsys, Settings(), Listening(URL, None))
+        assert f"Next: {command} keys add NAME makes a key" in said
 
 
 def test_without_auth_it_asks_for_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,20 +133,34 @@ def test_the_rest_is_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[3].startswith("Stopping. ")
 
 
-def test_a_server_that_is_not_installed_says_how_to() -> None:
+@pytest.mark.parametrize(
+    ("module", "what", "extras"),
+    [
+        ("sqlalchemy", "the server", "engine,server,mini"),
+        ("psycopg", "what speaks to PostgreSQL", "engine,server,mini,postgres"),
+    ],
+)
+def test_what_is_not_installed_is_said_and_how_to(
+    tmp_path: Path, module: str, what: str, extras: str
+) -> None:
     code = (
-        "import sys; sys.modules['fastapi'] = None\n"
-        "from linocut.cli.main import main; sys.exit(main(['serve', '--port', '0']))"
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "from linocut.cli.main import main; sys.exit(main(['keys', 'add', 'a']))"
     )
     sources = str(Path(__file__).parents[2] / "src")
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": sources, "PATH": os.defpath},
+        env={
+            "PYTHONPATH": sources,
+            "PATH": os.defpath,
+            "LINOCUT_DATA_DIR": str(tmp_path),
+            "LINOCUT_DATABASE_URL": "postgresql://somebody@127.0.0.1:1/nothing",
+        },
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert done.returncode == 1
-    assert "error: the server is not installed: there is no module fastapi" in done.stderr
-    assert "pip install 'linocut[engine,server,mini]'" in done.stderr
+    assert f"error: {what} is not installed: there is no module {module}" in done.stderr
+    assert f"pip install 'linocut[{extras}]'" in done.stderr

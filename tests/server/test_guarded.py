@@ -272,7 +272,7 @@ def test_a_client_that_waits_to_be_asked_for_its_body_is_asked() -> None:
 def test_a_request_for_no_host_or_several_is_refused(hosts: str) -> None:
     status, problem = parts(talk(f"GET / HTTP/1.1\r\n{hosts}\r\n".encode()))
     assert (status, problem["code"]) == (400, "invalid_request")
-    assert problem["errors"][0]["pointer"] == "#/Host"
+    assert problem["errors"][0]["pointer"] == "header:Host"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_one_owner_has_half_and_the_rest_is_for_others() -> None:
     with holding.room("a") as first, holding.room("a") as second, holding.room("b") as other:
         first.take(30)
         second.take(20)
-        with pytest.raises(RateLimited, match="51 bytes at once; it may have 50"):
+        with pytest.raises(RateLimited, match="51 bytes at once; one tenant may have 50"):
             second.take(1)
         other.take(50)
         with holding.room("c") as late, pytest.raises(Unavailable, match="as its memory is for"):

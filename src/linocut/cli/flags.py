@@ -17,7 +17,9 @@ from typer import Argument, Option
 
 from linocut.errors import InvalidRequest
 from linocut.images.encode import DEFAULT_QUALITY, Format
+from linocut.request import MATCH
 from linocut.safety.policy import SafetyModel
+from linocut.sizes import ASPECT_RATIOS
 
 T = TypeVar("T")
 DataDir = Annotated[Path | None, Option(help="The server's data folder. [~/.local/share/linocut]")]
@@ -65,7 +67,10 @@ class Flags:
     guidance: Annotated[float, Option(help="0 to 10; how closely to follow the prompt.")] = 3.0
     aspect_ratio: Annotated[
         str | None,
-        Option(help="1:1, 16:9, 9:16, 3:2, 2:3, 4:5, 5:4… [1:1]"),
+        Option(
+            help=f"One of {', '.join(ASPECT_RATIOS)}, or {MATCH}: the shape of the first --image. "
+            f"[{MATCH} with --image, else 1:1]"
+        ),
     ] = None
     megapixels: Annotated[str | None, Option(help="1 or 0.25 [1]")] = None
     width: Annotated[
@@ -146,7 +151,7 @@ class Flags:
     mode: Annotated[
         str | None,
         Option(
-            help="exact computes the published function; on a CPU, bf16 is faster. "
+            help="exact computes the published function; bf16 is faster on CPUs that multiply it. "
             "[the device's first]"
         ),
     ] = None

@@ -26,7 +26,14 @@ from linocut.images.decode import read_picture
 from linocut.images.drawn import SUFFIXES, described
 from linocut.images.encode import DEFAULT_FORMAT, DEFAULT_QUALITY, Format, check_output, encode
 from linocut.images.files import check_target, save, save_new
-from linocut.request import MAX_PROMPT_CHARACTERS, ImageRequest, check_side
+from linocut.request import (
+    MATCH,
+    MAX_PROMPT_CHARACTERS,
+    ImageRequest,
+    check_reference,
+    check_side,
+    matched_size,
+)
 from linocut.sizes import size_of
 from linocut.weights.files import open_checkpoint
 from linocut.weights.language_model import find_language_model
@@ -152,7 +159,8 @@ def _draw(
 
 def _request(flags: Flags) -> ImageRequest:
     """The request in these flags, its prompt and its references read; InvalidRequest if not."""
-    width, height = _size(flags)
+    matches = _matches(flags)
+    width, height = size_of("1:1", flags.megapixels or "1") if matches else _size(flags)
     values: dict[str, Any] = {
         "width": width,
         "height": height,
@@ -167,7 +175,13 @@ def _request(flags: Flags) -> ImageRequest:
     layers_of(flags.text_layers)
     empty = ImageRequest(prompt="", **values)  # wrong numbers are told before files are read
     references = tuple(read_picture(path) for path in flags.image or ())
-    return replace(empty, prompt=_prompt(flags.prompt), references=references)
+    if matches:
+        first = references[0]
+        check_reference(first, 1)
+        width, height = matched_size(first.width, first.height, width * height)
+    return replace(
+        empty, prompt=_prompt(flags.prompt), references=references, width=width, height=height
+    )
 
 
 def _prompt(said: str) -> str:
@@ -194,6 +208,18 @@ def _piped() -> str:
         return data.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise InvalidRequest("standard input is not UTF-8 text", field="prompt") from error
+
+
+def _matches(flags: Flags) -> bool:
+    """Whether the picture has the shape of the first reference, as edits do unless told else."""
+    if flags.aspect_ratio == MATCH and not flags.image:
+        raise InvalidRequest(
+            f"aspect_ratio={MATCH}: there is no picture to match",
+            field="aspect_ratio",
+            hint="name one with --image, or use one of the ratios",
+        )
+    sides_are_told = flags.width is not None or flags.height is not None
+    return bool(flags.image) and not sides_are_told and flags.aspect_ratio in (None, MATCH)
 
 
 def _size(flags: Flags) -> tuple[int, int]:

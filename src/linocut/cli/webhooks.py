@@ -27,8 +27,8 @@ def secret(
 ) -> None:
     """Print the secret that signs every webhook of this server (Standard Webhooks)."""
     settings = in_force(os.environ, {"data_dir": data_dir}).settings
-    from linocut.jobs.folder import open_folder  # noqa: PLC0415 - only here
+    from linocut.jobs.folder import existing_folder  # noqa: PLC0415 - only here
     from linocut.server.secrets import open_secrets  # noqa: PLC0415
 
-    print(open_secrets(open_folder(settings.data_folder).path).webhook)
+    print(open_secrets(existing_folder(settings.data_folder).path).webhook)
     say.note("Receivers check webhook-id, webhook-timestamp and webhook-signature with it.")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from linocut.errors import Conflict, OutputError
+from linocut.errors import Conflict, NotFound, OutputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,17 @@ def open_folder(path: Path) -> DataFolder:
     if not os.access(folder.path, os.W_OK | os.X_OK):
         raise OutputError(f"the data folder {folder.path} cannot be written", hint=_HINT)
     return folder
+
+
+def existing_folder(path: Path) -> DataFolder:
+    """The folder that a server or `keys add` has made; NotFound if there is none."""
+    folder = DataFolder(path.absolute())
+    if not folder.secrets.exists():
+        raise NotFound(
+            f"{folder.path} is no data folder: no server has run there",
+            hint="name the server's own with --data-dir or LINOCUT_DATA_DIR",
+        )
+    return open_folder(path)
 
 
 _HINT = "set LINOCUT_DATA_DIR to a folder that this user may write"

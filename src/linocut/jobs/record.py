@@ -35,7 +35,7 @@ class Order:
     """What is to be drawn and how it is to be handed over; complete, without any default left.
 
     request: without references; those are files in the store, `reference_keys`, in their order.
-    go_fast: permission for the operator's fast mode.   check_safety: what was decided, not wished.
+    go_fast: permission for the device's fast mode.   check_safety: what was decided, not wished.
     """
 
     request: ImageRequest

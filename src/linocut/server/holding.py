@@ -49,8 +49,8 @@ class Holding:
         hint = "wait until what is on its way has come, or send less at once"
         if own > self.most // SHARES:
             raise RateLimited(
-                f"this key's requests and pictures take {own:,} bytes at once; "
-                f"it may have {self.most // SHARES:,}",
+                f"your requests and pictures take {own:,} bytes at once; "
+                f"one tenant may have {self.most // SHARES:,}",
                 retry_after=PAUSE,
                 hint=hint,
             )

@@ -39,6 +39,10 @@ __all__ = [
 
 MEDIA_TYPE: Final = "application/problem+json"
 MAX_ERRORS: Final = 32
+NOT_IN_BODIES: Final = {
+    **dict.fromkeys(("cursor", "search"), "query"),
+    **dict.fromkeys(("Host", "Idempotency-Key", "Last-Event-ID", "Range"), "header"),
+}
 MAX_CHARACTERS: Final = 2000
 MAX_WAIT: Final = 24 * 3600
 
@@ -254,8 +258,14 @@ def _fields(error: LinocutError) -> Iterator[tuple[str, str]]:
         return
     named: Sequence[tuple[str, str]] = error.fields
     if not named and error.field:
-        named = [(error.field if error.field[0] == "#" else f"#/{error.field}", error.message)]
+        named = [(_pointer(error.field), error.message)]
     yield from named[:MAX_ERRORS]
+
+
+def _pointer(field: str) -> str:
+    if field in NOT_IN_BODIES:
+        return f"{NOT_IN_BODIES[field]}:{field}"
+    return field if field[0] == "#" else f"#/{field}"
 
 
 def _request_id(request: Request) -> str:

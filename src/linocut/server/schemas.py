@@ -211,7 +211,9 @@ class AssetAnswer(Shape):
 class Wrong(Shape):
     """One field that is wrong."""
 
-    pointer: str = Field(description="JSON pointer into the body, or as `query:limit`.")
+    pointer: str = Field(
+        description="JSON pointer into the body, or `query:limit`, `header:Range`."
+    )
     message: str
 
 

@@ -158,8 +158,8 @@ class Settings(BaseModel):
     )
     safety: Literal["on", "per-key", "off"] = _set(
         "per-key",
-        "on: every request is checked; per-key: keys made with --allow-unsafe may send "
-        "disable_safety_checker; off: every key may",
+        "on: every request is checked; per-key: keys made with --allow-unsafe, and without keys "
+        "(LINOCUT_AUTH=false) everybody, may send disable_safety_checker; off: every key may",
     )
     prompt_checks: Annotated[Words, AfterValidator(_named("prompt"))] = _set(
         PROMPT_CHECKS,
@@ -186,7 +186,9 @@ class Settings(BaseModel):
     # How much, how long
     queue_limit: int = _set(100, "requests that may wait; more are told to come back", ge=1)
     sync_wait: Seconds = _set(600.0, "seconds that a blocking call waits before it answers 202")
-    max_body: int = _set(64 * MB, "bytes that a request's body may have", ge=1024)
+    max_body: int = _set(
+        64 * MB, "bytes that a request's body may have; at most half of LINOCUT_MAX_HELD", ge=1024
+    )
     max_upload: int = _set(
         20 * MB,
         "bytes that one picture may have: uploaded, fetched or in a data URI; at most 20 MiB",
@@ -196,7 +198,7 @@ class Settings(BaseModel):
     max_held: int = _set(
         256 * MB,
         "bytes of bodies and pictures that are held at once while they come and are looked at; "
-        "one key may have half of them",
+        "one tenant may have half of them, so that it is at least twice LINOCUT_MAX_BODY",
         ge=2048,
     )
     link_seconds: Seconds = _set(
@@ -284,7 +286,7 @@ class Settings(BaseModel):
         if self.max_held < SHARES * self.max_body:
             raise ValueError(
                 f"max_held={self.max_held} is too small for max_body={self.max_body}: use at least "
-                f"{SHARES * self.max_body}, as one key has half of it"
+                f"{SHARES * self.max_body}, as one tenant has half of it"
             )
         if not self.auth and not is_loopback(self.host):
             raise ValueError(

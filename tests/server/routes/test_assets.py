@@ -77,6 +77,41 @@ def test_the_name_may_be_missing_or_without_an_end(shared_server: Any, desk: Mod
         assert answer.json()["fileContent"]["path"].endswith(".png")
 
 
+def test_an_upload_is_deleted_by_its_owner_alone(shared_server: Any, desk: ModuleType) -> None:
+    uploaded = upload(shared_server, desk.picture()).json()["asset"]
+    at = f"/api/assets/{uploaded['key']}"
+    for key, status in (
+        ({"API-KEY": shared_server.add_key()}, 404),
+        ({"API-KEY": shared_server.add_key(scopes=("read",))}, 403),
+        ({"API-KEY": ""}, 401),
+    ):
+        assert shared_server.client.delete(at, headers=key).status_code == status
+    assert httpx2.get(uploaded["location"]).status_code == 200
+    gone = shared_server.client.delete(at)
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert httpx2.get(uploaded["location"]).status_code == 404
+    assert shared_server.client.delete(at).status_code == 404
+    refused = shared_server.client.post("/api/features", json=desk.call(imageUrl=uploaded["key"]))
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "key", ["images/nothing.png", "..%2F..%2Fetc%2Fpasswd", "a%00b", "%ff", "é"]
+)
+def test_what_is_no_upload_cannot_be_deleted(shared_server: Any, key: str) -> None:
+    answer = shared_server.client.delete(f"/api/assets/{key}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_a_drawn_picture_goes_with_its_record_only(shared_server: Any, desk: ModuleType) -> None:
+    record = shared_server.client.post("/api/features", json=desk.call()).json()["aiRecord"]
+    (key,) = record["aiRecordDetail"]["resultObject"]
+    refused = shared_server.client.delete(f"/api/assets/{key}")
+    assert refused.status_code == 404
+    assert "DELETE /api/records/{uuid}" in refused.json()["hint"]
+    assert httpx2.get(record["temporaryUrl"]).status_code == 200
+
+
 def test_what_is_no_picture_is_refused(shared_server: Any) -> None:
     answer = upload(shared_server, b"GIF89a and so on")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_picture")
@@ -92,7 +127,7 @@ def test_a_text_in_the_field_is_refused(shared_server: Any) -> None:
     answer = shared_server.client.post(
         "/api/assets", data={"asset": "x"}, files={"other": ("a", b"b")}
     )
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_picture")
 
 
 def test_a_body_of_another_type_is_refused(shared_server: Any, desk: ModuleType) -> None:

@@ -19,7 +19,7 @@ class Plan:
     steps: int = 4000
     guided_steps: int = 350
     styled_steps: int = 200
-    shaped_steps: int = 1500
+    shaped_steps: int = 3500
     weaker_after: float = 0.2
     batch: int = 50
     muon_rate: float = 2e-3
@@ -59,7 +59,7 @@ GOING_ON = Plan(steps=1000, guided_steps=150, styled_steps=80, shaped_steps=500)
 # Stage three or four alone, from one that guidance is distilled into. Their steps have no noise of
 # pictures, so that few at a time are enough.
 RESTYLING = Plan(steps=0, guided_steps=0, styled_steps=250, shaped_steps=0, batch=16)
-RESHAPING = Plan(steps=0, guided_steps=0, styled_steps=0, batch=32)
+RESHAPING = Plan(steps=0, guided_steps=0, styled_steps=0, shaped_steps=2000, batch=32)
 PLANS = {
     "whole": WHOLE,
     "going-on": GOING_ON,
@@ -68,4 +68,4 @@ PLANS = {
 }
 # One GPU takes five times the batch in less time than two processor cores take theirs. Reckoned
 # from the work of a step, not yet run on one.
-ON_GPU = Plan(guided_steps=1000, batch=512, save_every=1000)
+ON_GPU = Plan(guided_steps=1000, shaped_steps=1500, batch=512, save_every=1000)

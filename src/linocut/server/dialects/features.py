@@ -17,29 +17,29 @@ from urllib.parse import urlsplit
 from linocut.errors import InvalidPicture, InvalidRequest, UnsupportedModel
 from linocut.jobs.record import ENDINGS, Order
 from linocut.request import (
+    MATCH,
     MAX_GUIDANCE,
     MAX_SEED,
     MAX_SIDE,
     MAX_STEPS,
     MIN_SIDE,
-    SIDE_STEP,
     ImageRequest,
     Picture,
     check_reference,
+    matched_size,
 )
 from linocut.server.body import JsonObject
 from linocut.server.dialects.features_fields import Form, number_of, shown
 from linocut.server.dialects.features_sources import NOT_TAKEN, PICTURES, URL, Source, sources_in
 from linocut.sizes import ASPECT_RATIOS, size_of
 
-__all__ = ["FeatureCall", "Reference", "Source", "matched_size", "parse"]
+__all__ = ["FeatureCall", "Reference", "Source", "parse"]
 
 GENERATOR: Final = "IMAGE_GENERATOR"
 EDITOR: Final = "IMAGE_EDITOR"
 FEATURES: Final = (GENERATOR, EDITOR)
 MODEL: Final = "black-forest-labs/flux-2-dev"
 MODELS: Final = (MODEL, "flux-2-dev", "linocut-mini")
-MATCH: Final = "match_input_image"
 CUSTOM: Final = "custom"
 FORMATS: Final = {"webp": "webp", "jpg": "jpg", "png": "png", "jpeg": "jpg"}
 MEGAPIXELS: Final = {"0.25": 0.25, "1": 1.0}
@@ -122,7 +122,7 @@ class FeatureCall:
         """
         for number, (source, reference) in enumerate(zip(self.sources, references, strict=True), 1):
             _check_shape(source, reference, number)
-        width, height = self.size or matched_size(references[0], self.pixels)
+        width, height = self.size or matched_size(*references[0][1:], self.pixels)
         refused = self.wants_no_safety and not may_disable_safety
         return Order(
             request=replace(
@@ -191,19 +191,6 @@ def parse(body: JsonObject, query: Mapping[str, str] = MappingProxyType({})) -> 
     address = Form({name: value for name, value in query.items() if name not in QUERY_FIELDS})
     address.unknown(_QUERY_REASONS, QUERY_FIELDS)
     return FeatureCall(**values, warnings=(*top.warnings, *address.warnings))
-
-
-def matched_size(reference: Reference, pixels: int) -> tuple[int, int]:
-    """The reference's shape with about that many pixels: sides are multiples of 16, cut down.
-
-    A side of a long picture is at most 2048, and the other one follows.
-    """
-    width, height = reference.width, reference.height
-    sides = math.isqrt(pixels * width // height), math.isqrt(pixels * height // width)
-    if max(sides) > MAX_SIDE:
-        longest = max(width, height)
-        sides = MAX_SIDE * width // longest, MAX_SIDE * height // longest
-    return sides[0] // SIDE_STEP * SIDE_STEP, sides[1] // SIDE_STEP * SIDE_STEP
 
 
 def echoed(value: Any) -> Any:

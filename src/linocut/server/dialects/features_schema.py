@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from linocut.images.fetch import MAX_URL
 from linocut.request import (
+    MATCH,
     MAX_GUIDANCE,
     MAX_PROMPT_CHARACTERS,
     MAX_REFERENCES,
@@ -26,7 +27,6 @@ from linocut.server.dialects.features import (
     ENDED,
     FORMATS,
     GENERATOR,
-    MATCH,
     MAX_WEBHOOK,
     MODEL,
     MODELS,
@@ -124,7 +124,7 @@ def prompt_object(*, edits: bool) -> Schema:
             "prompt_strength": number(
                 0, 1, "How much of picture 1 is replaced; 1 is all.", default=DEFAULT_STRENGTH
             ),
-            "go_fast": flag("Permits the operator's fast mode; `metadata.mode` says what ran."),
+            "go_fast": flag("Permits the device's fast mode; `metadata.mode` says what ran."),
             "disable_safety_checker": flag(
                 "Counts where the operator allows it; `metadata.safety` says what was done."
             ),

@@ -1,4 +1,4 @@
-"""`POST /api/assets`: a picture is uploaded, to be used as a reference by its key."""
+"""`/api/assets`: pictures are uploaded, to be used as references by their keys, and deleted."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import re
 import secrets
 import unicodedata
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from linocut.errors import InvalidBody, InvalidRequest, PayloadTooLarge, UnsupportedMedia
+from linocut.errors import (
+    InvalidBody,
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    UnsupportedMedia,
+)
+from linocut.images.keys import parts_of
+from linocut.images.store import forget
 from linocut.jobs.record import StoredFile
 from linocut.server import schemas
 from linocut.server.answers import base_url, link, service_of, too_old
@@ -56,6 +64,39 @@ async def upload(request: Request, caller: Drawer) -> Response:
     address, until = link(service, file.key, base_url(request)), too_old(service, file.created_at)
     answer = asset_of(file, caller, address, kept_until=until)
     return JSONResponse(answer, headers=allowance.headers)
+
+
+@router.delete(
+    "/api/assets/{key:path}",
+    operation_id="deleteAsset",
+    summary="Delete an upload",
+    status_code=204,
+    responses=answers(None, 401, 403, 404, 429, status=204, about="It is gone."),
+)
+async def delete(
+    request: Request,
+    caller: Drawer,
+    key: Annotated[str, Path(description="`fileContent.path` of the upload.")],
+) -> Response:
+    """Gone for good. A request that uses it and is not drawn yet will fail."""
+    service = service_of(request)
+    file = await service.store.file(key) if _is_key(key) else None
+    if file is None or file.tenant != caller.tenant or file.kind != UPLOAD:
+        raise NotFound(
+            "there is no upload of this key",
+            hint="a picture that was drawn goes with its record: DELETE /api/records/{uuid}",
+        )
+    await service.store.delete_file(caller.tenant, key)
+    await forget(service.pictures, [key])
+    return Response(status_code=204)
+
+
+def _is_key(text: str) -> bool:
+    try:
+        parts_of(text)
+    except NotFound:
+        return False
+    return True
 
 
 async def _sent(request: Request, most: int, room: Room) -> tuple[bytes, str]:
