@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linocut_training.captions import (
+    ARTICLES,
     COLOUR_WORDS,
+    SILENT_H,
+    VOWELS,
     caption,
     evaluation_prompt,
     instruction,
@@ -20,6 +23,7 @@ from linocut_training.concepts import (
     DEFAULT_BACKGROUND,
     DEFAULT_STYLE,
     STYLES,
+    VOCABULARY,
 )
 
 concepts = st.sampled_from(CONCEPTS)
@@ -67,10 +71,24 @@ def test_a_caption_says_what_is_in_the_picture(concept, style, background, seed)
         ("scissors", "scissors"),
         ("sun", "the sun"),
         ("orange", "an orange"),
+        ("unicorn", "a unicorn"),
+        ("x-ray", "an x-ray"),
+        ("blue jeans", "blue jeans"),
+        ("bread", "bread"),
+        ("santa claus", "santa claus"),
+        ("milky way", "the milky way"),
     ],
 )
 def test_articles(noun, expected) -> None:
     assert with_article(noun) == expected
+
+
+def test_the_table_of_articles_holds_exceptions_and_no_strays() -> None:
+    words = {word for it in VOCABULARY for word in (it.name, *it.synonyms)}
+    assert not ARTICLES.keys() - words
+    assert set(ARTICLES.values()) == {"-", "the", "a", "an"}
+    usual = {word: "an" if word.startswith((*VOWELS, *SILENT_H)) else "a" for word in words}
+    assert not [word for word, article in ARTICLES.items() if article == usual[word]]
 
 
 def test_defaults_are_named_about_as_often_as_promised() -> None:

@@ -6,6 +6,7 @@ background it is `DEFAULT_BACKGROUND`. Each function is pure: the same `rng` sta
 
 from __future__ import annotations
 
+from importlib import resources
 from random import Random
 from typing import Final, Literal
 
@@ -21,13 +22,16 @@ CAPITAL_SHARE: Final = 0.12
 LOWER_SHARE: Final = 0.08
 FULL_STOP_SHARE: Final = 0.08
 
-PLURAL: Final = frozenset(
-    {"cherries", "corn", "french fries", "fries", "grapes", "maize", "purple grapes", "scissors"}
-    | {"heart eyes", "two cherries"}
-)
-ONLY_ONE: Final = frozenset({"moon", "statue of liberty", "sun"})
 SILENT_H: Final = ("hour",)
 VOWELS: Final = tuple("aeiou")
+# Words that the rule of vowels gets wrong: plurals and the uncountable have no article ("-").
+ARTICLES: Final = dict(
+    line.split("\t")
+    for line in resources.files(__package__)
+    .joinpath("articles.tsv")
+    .read_text(encoding="utf-8")
+    .splitlines()[1:]
+)
 
 # {x} is the caption so far, {c} the colour, {a_c} the colour with its article.
 PLAIN_PATTERNS: Final = (
@@ -136,10 +140,8 @@ def with_article(noun: str) -> str:
 
 
 def _article(noun: str) -> str:
-    if noun in PLURAL:
-        return ""
-    if noun in ONLY_ONE:
-        return "the"
+    if noun in ARTICLES:
+        return ARTICLES[noun].replace("-", "")
     return "an" if noun.lower().startswith(VOWELS + SILENT_H) else "a"
 
 

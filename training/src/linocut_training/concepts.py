@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from importlib import resources
 from typing import Final
 
 Colour = tuple[int, int, int]
@@ -50,184 +52,82 @@ class Style:
     border: Border | None = None
 
 
-# key is the name with underscores; a row is: code point, name, synonyms ...
-_ROWS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
-    "food": (
-        ("1f34e", "red apple", "apple"),
-        ("1f34c", "banana", "yellow banana"),
-        ("1f353", "strawberry", "berry"),
-        ("1f349", "watermelon", "slice of watermelon", "melon"),
-        ("1f347", "grapes", "bunch of grapes", "purple grapes"),
-        ("1f34d", "pineapple", "ananas"),
-        ("1f34b", "lemon", "yellow lemon", "citrus fruit"),
-        ("1f352", "cherries", "pair of cherries", "two cherries"),
-        ("1f955", "carrot", "orange carrot"),
-        ("1f33d", "corn", "ear of corn", "corn cob", "maize"),
-        ("1f346", "eggplant", "aubergine"),
-        ("1f355", "pizza", "slice of pizza", "pizza slice"),
-        ("1f354", "hamburger", "burger", "cheeseburger"),
-        ("1f35f", "french fries", "fries", "portion of french fries"),
-        ("1f369", "doughnut", "donut"),
-        ("1f382", "birthday cake", "cake", "cake with candles"),
-        ("1f366", "ice cream", "ice cream cone", "soft ice cream"),
-        ("1f344", "mushroom", "red mushroom", "toadstool"),
-    ),
-    "animals": (
-        ("1f436", "dog face", "dog", "puppy"),
-        ("1f431", "cat face", "cat", "kitten"),
-        ("1f981", "lion", "lion face"),
-        ("1f437", "pig", "pig face", "piglet"),
-        ("1f42e", "cow", "cow face"),
-        ("1f43c", "panda", "panda bear", "panda face"),
-        ("1f438", "frog", "frog face", "green frog"),
-        (
-            "1f427",
-            "penguin",
-        ),
-        ("1f989", "owl", "brown owl"),
-        ("1f424", "chick", "baby chick", "yellow chick"),
-        ("1f418", "elephant", "grey elephant"),
-        ("1f422", "turtle", "tortoise", "green turtle"),
-        (
-            "1f419",
-            "octopus",
-        ),
-        ("1f420", "tropical fish", "fish"),
-        ("1f433", "whale", "blue whale"),
-        (
-            "1f98b",
-            "butterfly",
-        ),
-        ("1f41d", "bee", "honeybee", "bumblebee"),
-        (
-            "1f40c",
-            "snail",
-        ),
-        ("1f41e", "ladybug", "ladybird", "lady beetle"),
-        ("1f980", "crab", "red crab"),
-    ),
-    "vehicles": (
-        ("1f697", "car", "automobile", "red car"),
-        ("1f68c", "bus", "coach", "city bus"),
-        ("1f692", "fire engine", "fire truck"),
-        (
-            "1f691",
-            "ambulance",
-        ),
-        ("1f69c", "tractor", "farm tractor"),
-        ("1f6b2", "bicycle", "bike"),
-        ("1f6f5", "motor scooter", "scooter", "moped"),
-        ("1f3ce", "racing car", "race car", "formula one car"),
-        ("1f682", "steam train", "train", "locomotive", "steam engine"),
-        ("26f5", "sailboat", "sailing boat", "yacht"),
-        ("1f6a2", "ship", "cruise ship", "ocean liner"),
-        ("2708", "airplane", "plane", "aeroplane"),
-        ("1f681", "helicopter", "chopper"),
-        ("1f680", "rocket", "space rocket", "rocket ship"),
-    ),
-    "buildings": (
-        ("1f3e0", "house", "home"),
-        ("1f3f0", "castle", "fairy tale castle"),
-        ("26ea", "church", "chapel"),
-        (
-            "1f3e5",
-            "hospital",
-        ),
-        ("1f3ed", "factory", "factory building"),
-        ("1f3e2", "office building", "office block"),
-        ("1f3db", "greek temple", "temple", "temple with columns"),
-        ("1f3a1", "ferris wheel", "big wheel"),
-        ("26fa", "tent", "camping tent"),
-        ("1f3aa", "circus tent", "circus"),
-        ("26f2", "fountain", "water fountain"),
-        ("1f5fd", "statue of liberty", "liberty statue"),
-        ("1f5fc", "radio tower", "tokyo tower", "red tower"),
-        ("26e9", "torii gate", "shinto shrine", "red gate"),
-        (
-            "1f54c",
-            "mosque",
-        ),
-        ("1f5ff", "stone head", "moai", "easter island statue"),
-    ),
-    "nature": (
-        ("2600", "sun", "shining sun"),
-        ("1f319", "moon", "crescent moon"),
-        ("1f329", "cloud with lightning", "storm cloud", "thundercloud"),
-        (
-            "1f308",
-            "rainbow",
-        ),
-        (
-            "26c4",
-            "snowman",
-        ),
-        ("2744", "snowflake", "snow crystal"),
-        ("2b50", "star", "yellow star"),
-        ("1f30b", "volcano", "erupting volcano"),
-        ("1f30a", "wave", "ocean wave", "water wave"),
-        ("1f525", "fire", "flame"),
-        ("1f333", "tree", "green tree", "leafy tree"),
-        ("1f334", "palm tree", "palm"),
-        ("1f384", "christmas tree", "decorated fir tree"),
-        ("1f335", "cactus", "green cactus"),
-        ("1f33b", "sunflower", "yellow flower"),
-        ("1f339", "rose", "red rose"),
-        ("1f340", "four-leaf clover", "clover", "lucky clover"),
-        ("1f341", "maple leaf", "autumn leaf"),
-    ),
-    "objects": (
-        ("2602", "umbrella", "open umbrella"),
-        ("1f511", "key", "golden key"),
-        ("1f3b8", "guitar", "electric guitar"),
-        ("1f4f7", "camera", "photo camera"),
-        ("1f4d5", "book", "closed book", "red book"),
-        ("1f381", "gift", "present", "gift box"),
-        ("1f388", "balloon", "red balloon"),
-        ("1f514", "bell", "golden bell"),
-        ("1f4a1", "light bulb", "lightbulb", "lamp"),
-        (
-            "1f528",
-            "hammer",
-        ),
-        ("26bd", "soccer ball", "football"),
-        (
-            "1f3c0",
-            "basketball",
-        ),
-        ("1f451", "crown", "golden crown"),
-        ("231b", "hourglass", "sand timer"),
-        ("23f0", "alarm clock", "clock"),
-        ("1f3c6", "trophy", "golden cup"),
-        ("1f48e", "gem stone", "gem", "diamond"),
-        ("2693", "anchor", "ship's anchor"),
-        ("2702", "scissors", "pair of scissors"),
-        ("1f3a9", "top hat", "hat"),
-    ),
-    "faces": (
-        ("1f60e", "smiling face with sunglasses", "cool face", "face with sunglasses"),
-        ("1f62d", "crying face", "sad crying face", "sobbing face"),
-        ("1f621", "angry red face", "angry face"),
-        ("1f60d", "face with heart eyes", "heart eyes", "face in love"),
-        ("1f480", "skull", "death's head"),
-        ("1f916", "robot", "robot face"),
-        ("1f47b", "ghost", "white ghost"),
-        ("1f47d", "alien", "alien face", "extraterrestrial"),
-        ("1f921", "clown", "clown face"),
-        ("1f383", "jack-o'-lantern", "halloween pumpkin", "pumpkin"),
-    ),
-}
+class BadVocabulary(ValueError):
+    """A row of the vocabulary that cannot be meant; the message says which, and why."""
 
 
-def _key(name: str) -> str:
-    return name.replace("'", "").replace("-", "_").replace(" ", "_")
-
-
-CONCEPTS: Final = tuple(
-    Concept(_key(name), name, tuple(synonyms), group, codepoint)
-    for group, rows in _ROWS.items()
-    for codepoint, name, *synonyms in rows
+EDITIONS: Final = ("first", "next")  # what the checkpoint knows today, and what it shall learn
+KNOWN_GROUPS: Final = (
+    *("food", "animals", "vehicles", "buildings", "nature", "objects", "faces"),
+    *("household", "clothes", "sports", "places", "tools", "office", "music", "people", "body"),
+    *("symbols", "flags"),
 )
-GROUPS: Final = tuple(_ROWS)
+COLUMNS: Final = ("edition", "group", "codepoint", "name", "synonyms")
+
+
+def read_vocabulary(text: str) -> dict[str, tuple[Concept, ...]]:
+    """The concepts of each edition, in the order of the tab-separated rows of `text`."""
+    first, *rows = text.splitlines() or [""]
+    if tuple(first.split("\t")) != COLUMNS:
+        raise BadVocabulary(
+            f"vocabulary: the first line is {first!r}, not the columns {', '.join(COLUMNS)}"
+        )
+    found: dict[str, list[Concept]] = {edition: [] for edition in EDITIONS}
+    taken: dict[tuple[str, str], str] = {}
+    for number, row in enumerate(rows, start=2):
+        try:
+            edition, concept = _concept(row)
+            if any(found[later] for later in EDITIONS[EDITIONS.index(edition) + 1 :]):
+                raise BadVocabulary(f"edition {edition!r} stands after a later one")
+            _take(concept, taken)
+        except BadVocabulary as bad:
+            raise BadVocabulary(f"vocabulary, line {number}, {row!r}: {bad}") from None
+        found[edition].append(concept)
+    return {edition: tuple(concepts) for edition, concepts in found.items()}
+
+
+def _concept(row: str) -> tuple[str, Concept]:
+    """A row's edition, and its concept; the key is the name with underscores."""
+    fields = row.split("\t")
+    if len(fields) != len(COLUMNS):
+        raise BadVocabulary(f"{len(fields)} columns, not {len(COLUMNS)}")
+    edition, group, codepoint, name, others = fields
+    if edition not in EDITIONS:
+        raise BadVocabulary(f"edition {edition!r} is none of {', '.join(EDITIONS)}")
+    if group not in KNOWN_GROUPS:
+        raise BadVocabulary(f"group {group!r} is none of {', '.join(KNOWN_GROUPS)}")
+    if not _CODE.fullmatch(codepoint):
+        raise BadVocabulary(f"code point {codepoint!r} is not lower-case hex joined by '-'")
+    synonyms = tuple(others.split("; ")) if others else ()
+    for word in (name, *synonyms):
+        if not _WORD.fullmatch(word):
+            raise BadVocabulary(f"{word!r} is not plain lower-case English")
+    key = name.replace("'", "").replace("-", "_").replace(" ", "_")
+    return edition, Concept(key, name, synonyms, group, codepoint)
+
+
+def _take(concept: Concept, taken: dict[tuple[str, str], str]) -> None:
+    """Note what the concept is known by; no two may be known by the same."""
+    known_by = [
+        *(("word", word) for word in (concept.name, *concept.synonyms)),
+        ("key", concept.key),
+        ("code point", concept.codepoint),
+    ]
+    for kind, mark in known_by:
+        if (kind, mark) in taken:
+            raise BadVocabulary(f"{kind} {mark!r} already belongs to {taken[kind, mark]!r}")
+        taken[kind, mark] = concept.name
+
+
+_CODE: Final = re.compile(r"[0-9a-f]{4,6}(-[0-9a-f]{4,6})*")
+_WORD: Final = re.compile(r"[a-z0-9]([a-z0-9' -]*[a-z0-9])?")
+_EDITION: Final = read_vocabulary(
+    resources.files(__package__).joinpath("vocabulary.tsv").read_text(encoding="utf-8")
+)
+
+CONCEPTS: Final = _EDITION["first"]
+VOCABULARY: Final = tuple(concept for concepts in _EDITION.values() for concept in concepts)
+GROUPS: Final = tuple(dict.fromkeys(concept.group for concept in CONCEPTS))
 CONCEPT_OF: Final = {concept.key: concept for concept in CONCEPTS}
 
 _COMMON_PATTERNS: Final = ("{a}, %s style", "{a} in %s style", "{n}, %s style")
