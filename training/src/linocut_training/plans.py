@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long and how fast. The shipped checkpoint saw all stages, in three editions.
+    """How long and how fast. The shipped checkpoint saw all stages, in six editions.
 
     weaker_after: the share of stage one after which its network is what stage two calls weaker.
     edit_share, other_share: batches with a reference picture, and batches off the square grid;
