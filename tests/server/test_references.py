@@ -76,7 +76,7 @@ def test_pictures_are_held_one_at_a_time_and_no_more_of_a_key_than_its_share(
         assert len(gathered.own) == 3
         assert service.holding.total == 0
         before = await service.pictures.keys(older_than=-1.0)
-        with pytest.raises(RateLimited, match="it may have 5,000"):
+        with pytest.raises(RateLimited, match="one tenant may have 5,000"):
             await gather(service, "ours", [one, data(b"PICTURE" + bytes(2_600))])
         assert service.holding.total == 0
         assert await service.pictures.keys(older_than=-1.0) == before

@@ -127,7 +127,7 @@ def test_a_text_in_the_field_is_refused(shared_server: Any) -> None:
     answer = shared_server.client.post(
         "/api/assets", data={"asset": "x"}, files={"other": ("a", b"b")}
     )
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_picture")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
 
 
 def test_a_body_of_another_type_is_refused(shared_server: Any, desk: ModuleType) -> None:
