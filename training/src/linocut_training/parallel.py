@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -28,6 +29,8 @@ KEEP_PAGES = {
     "MALLOC_TRIM_THRESHOLD_": str(10**11),
     "MALLOC_TOP_PAD_": str(500 * 10**6),
 }
+PEER_IS_GONE = "closed by peer"  # as gloo says it
+PATIENCE_SECONDS = 10.0  # until the launching process ends those whose peer has failed
 
 
 def launch(worker: Callable[..., None], *args: object, processes: int = 2) -> None:
@@ -46,10 +49,17 @@ def _enter(
     os.nice(5)
     address = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=processes)
-    worker(rank, processes, *args)
+    try:
+        worker(rank, processes, *args)
+    except RuntimeError as error:
+        if PEER_IS_GONE in str(error):  # its own complaint, which says why, comes first
+            time.sleep(PATIENCE_SECONDS)
+        raise
     # Only after success: the others would fail at once of a group that is left in good order, and
     # the caller would hear their complaint instead of the cause.
     dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # without the interpreter's end, at which gloo's threads now and then abort
 
 
 def has_bf16() -> bool:
