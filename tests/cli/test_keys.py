@@ -85,7 +85,6 @@ def test_no_verb_is_help(linocut: Run) -> None:
 
 def test_no_keys_is_said(linocut: Run, tmp_path: Path) -> None:
     folder = ("--data-dir", str(tmp_path / "fresh"))
-    assert linocut("webhooks", "secret", *folder).code != 0
     open_secrets(open_folder(tmp_path / "fresh").path)  # as a server does that nobody used yet
     done = linocut("keys", "ls", *folder)
     assert (done.code, done.out) == (0, b"")

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from linocut import errors
 from linocut.errors import LinocutError, kinds, of_stored, to_stored
+from linocut.server.idempotency import HEADER
 from linocut.server.limits import Allowance, TooManyRequests
 from linocut.server.problems import (
     ALL_CODES,
@@ -112,7 +113,18 @@ def test_all_wrong_fields_are_told_with_their_pointers() -> None:
     assert [each["field"] for each in json.loads(found["details"])] == ["seed", "type"]
 
 
-@pytest.mark.parametrize(("field", "pointer"), [("width", "#/width"), ("#/a/0", "#/a/0")])
+@pytest.mark.parametrize(
+    ("field", "pointer"),
+    [
+        ("width", "#/width"),
+        ("#/a/0", "#/a/0"),
+        ("search", "query:search"),
+        ("cursor", "query:cursor"),
+        ("Range", "header:Range"),
+        ("Last-Event-ID", "header:Last-Event-ID"),
+        (HEADER, "header:Idempotency-Key"),
+    ],
+)
 def test_a_single_field_has_a_pointer_too(field: str, pointer: str) -> None:
     found = body_of(errors.InvalidRequest("width=3", field=field))
     assert found["errors"] == [{"pointer": pointer, "message": "width=3"}]

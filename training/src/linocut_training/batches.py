@@ -66,6 +66,7 @@ class Source:
         self.views = [list(views.views_on(grid)) for grid in self.grids]
         elsewhere, known = range(1, len(self.grids)), views.grids_of_ratios()
         self.of_ratios = [place for place in elsewhere if self.grids[place] in known]
+        self.beside = [max(self.grids[place]) - max(views.SQUARE) for place in self.of_ratios]
         self.rare = [place for place in elsewhere if self.grids[place] not in known]
         self.numbers = [{view: index for index, view in enumerate(of)} for of in self.views]
         self.asked = [_asked(of) for of in self.views]
@@ -86,8 +87,7 @@ class Source:
         """
         if rare_too and self.rare and rng.random() < RARE_SHARE:
             return rng.choice(self.rare)
-        beside = [max(self.grids[place]) - max(views.SQUARE) for place in self.of_ratios]
-        return rng.choices(self.of_ratios, beside)[0] if self.of_ratios else 0
+        return rng.choices(self.of_ratios, self.beside)[0] if self.of_ratios else 0
 
     def _size(self, grid: int) -> int:
         """Pictures of a batch: as many tokens as a square batch has, or fewer."""

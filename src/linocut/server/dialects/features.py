@@ -122,7 +122,7 @@ class FeatureCall:
         """
         for number, (source, reference) in enumerate(zip(self.sources, references, strict=True), 1):
             _check_shape(source, reference, number)
-        width, height = self.size or matched_size(*references[0][1:], self.pixels)
+        width, height = self.size or _size_like(references[0], self.pixels)
         refused = self.wants_no_safety and not may_disable_safety
         return Order(
             request=replace(
@@ -151,6 +151,10 @@ _QUERY_REASONS: Final = dict.fromkeys(
 _STILL_CHECKED: Final = (
     "disable_safety_checker was not followed: this key may not turn the safety check off"
 )
+
+
+def _size_like(reference: Reference, pixels: int) -> tuple[int, int]:
+    return matched_size(reference.width, reference.height, pixels)
 
 
 def parse(body: JsonObject, query: Mapping[str, str] = MappingProxyType({})) -> FeatureCall:
