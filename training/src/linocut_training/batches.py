@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from linocut_training import captions, views
-from linocut_training.concepts import CONCEPTS, RIVALS
+from linocut_training.concepts import CONCEPTS, FIRST, HELD_PAIRS, RIVALS
 from linocut_training.plans import Plan
 
 RARE_SHARE = 0.3  # of the batches off the square grid: on grids of no ratio of the API
@@ -69,7 +69,9 @@ class Source:
         self.beside = [max(self.grids[place]) - max(views.SQUARE) for place in self.of_ratios]
         self.rare = [place for place in elsewhere if self.grids[place] not in known]
         self.numbers = [{view: index for index, view in enumerate(of)} for of in self.views]
-        self.asked = [_asked(of) for of in self.views]
+        self.shown = [[index for index, view in enumerate(of) if _is_shown(view)]
+                      for of in self.views]  # fmt: skip
+        self.asked = [_asked(of, shown) for of, shown in zip(self.views, self.shown, strict=True)]
 
     def batch(self, step: int, rank: int) -> Batch:
         """One process's batch of a step; all processes draw the same kind."""
@@ -78,7 +80,10 @@ class Source:
         is_edit = kind.random() < self.plan.edit_share
         off_square = kind.random() < self.plan.share_off_square(step)
         grid = self._grid(kind, rare_too=not is_edit) if off_square else 0
-        return self._edits(grid, mine) if is_edit else self._captioned(grid, mine)
+        if is_edit:
+            return self._edits(grid, mine)
+        share = self.plan.newest_share if step < self.plan.steps else None
+        return self._captioned(grid, mine, share)
 
     def _grid(self, rng: random.Random, *, rare_too: bool) -> int:
         """Which grid a batch off the square one is on: of the API's ratios, or a rare one.
@@ -94,11 +99,14 @@ class Source:
         rows, columns = self.grids[grid]
         return max(1, min(self.plan.batch, self.plan.batch * 64 // (rows * columns)))
 
-    def _captioned(self, grid: int, rng: random.Random) -> Batch:
-        white, coloured = self.asked[grid]
+    def _captioned(self, grid: int, rng: random.Random, newest_share: float | None) -> Batch:
+        everything, known, newest = self.asked[grid]
         chosen, asked = [], []
         for _ in range(self._size(grid)):
-            index = _white_or(rng, white, coloured)
+            among = everything
+            if newest_share is not None:
+                among = newest if rng.random() < newest_share else known
+            index = among.any(rng)
             chosen.append(index)
             view = self.views[grid][index]
             say = partial(captions.caption, CONCEPTS[view.concept])
@@ -110,11 +118,9 @@ class Source:
 
     def _edits(self, grid: int, rng: random.Random) -> Batch:
         targets, references, asked = [], [], []
-        colours_on = partial(views.colours_on, self.grids[grid])
         for _ in range(self._size(grid)):
-            any_view = rng.choice(self.views[grid])
-            concept, style = any_view.concept, any_view.style
-            there = set(colours_on(concept, style))
+            any_view = self.views[grid][rng.choice(self.shown[grid])]
+            there = self._colours(grid, any_view)
             kind: captions.EditKind
             if rng.random() < 0.6:
                 kind = "background"
@@ -122,8 +128,8 @@ class Source:
                 given = replace(wanted, colour=_any_colour(rng, there - {wanted.colour}))
             else:
                 kind = "style"
-                other = _another_style(style, rng)
-                in_both = there & set(colours_on(concept, other))
+                other = _another_style(any_view, rng)
+                in_both = there & self._colours(grid, replace(any_view, style=other))
                 wanted = replace(any_view, colour=_any_colour(rng, in_both))
                 given = replace(wanted, style=other)
             targets.append(self.numbers[grid][wanted])
@@ -140,6 +146,9 @@ class Source:
             square_reference_BCHW=self._square(grid, references),
         )
 
+    def _colours(self, grid: int, view: views.View) -> set[int]:
+        return set(views.colours_on(self.grids[grid], view.concept, view.style, view.placement))
+
     def _take(self, grid: int, indices: list[int]) -> Tensor:
         return torch.from_numpy(self.latents[grid][indices].astype(np.float32))
 
@@ -150,26 +159,51 @@ class Source:
         return self._take(0, [self.numbers[0][self.views[grid][index]] for index in indices])
 
 
-def _asked(of: list[views.View]) -> tuple[list[int], list[int]]:
-    """Where the pictures that captions ask for are among a grid's views: on white, on a colour."""
-    here = [index for index, view in enumerate(of) if view.placement < ASKED_PLACEMENTS]
-    white = [index for index in here if of[index].colour == views.WHITE]
-    return white, [index for index in here if of[index].colour != views.WHITE]
+@dataclass(frozen=True, slots=True)
+class _Some:
+    """Some of a grid's views, by their indices: those on white, and those on a colour."""
+
+    white: list[int]
+    coloured: list[int]
+
+    def any(self, rng: random.Random) -> int:
+        """One of those on white, in its share of all, or of the others; either may be empty."""
+        if not self.white or not self.coloured:
+            return rng.choice(self.white or self.coloured)
+        return rng.choice(self.white if rng.random() < views.WHITE_SHARE else self.coloured)
+
+
+def _asked(of: list[views.View], shown: list[int]) -> tuple[_Some, _Some, _Some]:
+    """Of the views that captions ask for: all, those of the first concepts, and of the newest."""
+    here = [index for index in shown if of[index].placement < ASKED_PLACEMENTS]
+    known = [index for index in here if of[index].concept < len(FIRST)]
+    newest = [index for index in here if of[index].concept >= len(FIRST)]
+    everything = _split(of, here)
+    return (
+        everything,
+        _split(of, known) if known else everything,
+        _split(of, newest) if newest else everything,
+    )
+
+
+def _split(of: list[views.View], some: list[int]) -> _Some:
+    return _Some(
+        [index for index in some if of[index].colour == views.WHITE],
+        [index for index in some if of[index].colour != views.WHITE],
+    )
 
 
 def _any_colour(rng: random.Random, among: set[int]) -> int:
-    return _white_or(rng, sorted(among & {views.WHITE}), sorted(among - {views.WHITE}))
+    return _Some(sorted(among & {views.WHITE}), sorted(among - {views.WHITE})).any(rng)
 
 
-def _white_or(rng: random.Random, white: list[int], coloured: list[int]) -> int:
-    """One of those on white, in its share of all, or of those on a colour; either may be empty."""
-    if not white or not coloured:
-        return rng.choice(white or coloured)
-    return rng.choice(white if rng.random() < views.WHITE_SHARE else coloured)
+def _is_shown(view: views.View) -> bool:
+    return (view.concept, views.STYLE_NAMES[view.style]) not in HELD_PAIRS
 
 
-def _another_style(style: int, rng: random.Random) -> int:
-    return rng.choice([other for other in range(len(views.STYLE_NAMES)) if other != style])
+def _another_style(view: views.View, rng: random.Random) -> int:
+    others = (replace(view, style=other) for other in range(len(views.STYLE_NAMES)))
+    return rng.choice([it.style for it in others if it.style != view.style and _is_shown(it)])
 
 
 def _in_two_styles(

@@ -141,6 +141,7 @@ MEASURES = {
     "concept_top5": "right thing among five (top-5)",
     "style": "right style",
     "background": "right background",
+    "held_out_pairs": "right thing in a style that it was never shown in",
     "edits_obeyed": "edits obeyed",
     "edits_kept": "object kept by edits",
 }

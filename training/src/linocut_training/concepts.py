@@ -56,7 +56,8 @@ class BadVocabulary(ValueError):
     """A row of the vocabulary that cannot be meant; the message says which, and why."""
 
 
-EDITIONS: Final = ("first", "next")  # what the checkpoint knows today, and what it shall learn
+# What the checkpoint learned first and later, and what it shall learn.
+EDITIONS: Final = ("first", "second", "next")
 KNOWN_GROUPS: Final = (
     *("food", "animals", "vehicles", "buildings", "nature", "objects", "faces"),
     *("household", "clothes", "sports", "places", "tools", "office", "music", "people", "body"),
@@ -125,7 +126,8 @@ _EDITION: Final = read_vocabulary(
     resources.files(__package__).joinpath("vocabulary.tsv").read_text(encoding="utf-8")
 )
 
-CONCEPTS: Final = _EDITION["first"]
+FIRST: Final = _EDITION["first"]
+CONCEPTS: Final = FIRST + _EDITION["second"]
 VOCABULARY: Final = tuple(concept for concepts in _EDITION.values() for concept in concepts)
 GROUPS: Final = tuple(dict.fromkeys(concept.group for concept in CONCEPTS))
 CONCEPT_OF: Final = {concept.key: concept for concept in CONCEPTS}
@@ -201,6 +203,12 @@ STYLES: Final = {
 RIVALS: Final = {"flat": "3d"}
 BORDERS: Final = {style.source: style.border for style in STYLES.values()}
 DEFAULT_STYLE: Final = "3d"  # what a caption without a style means
+# Indices of concepts, with a style that they are never shown in: drawn all the same, it tells
+# whether a style is known, or only pictures of it.
+HELD_PAIRS: Final = frozenset(
+    (index, tuple(STYLES)[1 + turn % (len(STYLES) - 1)])
+    for turn, index in enumerate(range(len(FIRST), len(CONCEPTS), 7))
+)
 
 # Drawn by other hands: a classifier that has seen these judges the shape and not the file.
 EXTRA_SOURCES: Final = ("noto-v1", "emojione", "fluent", "fxemoji", "streamline")

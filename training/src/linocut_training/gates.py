@@ -23,7 +23,7 @@ from PIL import Image
 
 from linocut_training import scenes
 from linocut_training.captions import EditKind, evaluation_instruction, evaluation_prompt
-from linocut_training.concepts import BACKGROUNDS, CONCEPT_OF, CONCEPTS, STYLES
+from linocut_training.concepts import BACKGROUNDS, CONCEPT_OF, CONCEPTS, HELD_PAIRS, STYLES
 
 Pixels = NDArray[np.uint8]
 
@@ -151,7 +151,10 @@ def read_table(file: Path, kind: type[Row]) -> list[Row]:
 
 
 def read_rules(folder: Path = FOLDER) -> dict[str, Any]:
-    """gates.json: "drawing", "gates" (least shares by name) and "classifier"."""
+    """gates.json: "drawing", "gates" (least shares by name), "canvases" and "classifier".
+
+    "of_real" has the least shares of what the classifier reaches on real cut-outs.
+    """
     rules: dict[str, Any] = json.loads((folder / "gates.json").read_text(encoding="utf-8"))
     return rules
 
@@ -159,6 +162,15 @@ def read_rules(folder: Path = FOLDER) -> dict[str, Any]:
 def checked(rules: Mapping[str, float], shares: Mapping[str, float]) -> list[Gate]:
     """Every gate with what was reached."""
     return [Gate(name, least, shares[name]) for name, least in rules.items()]
+
+
+def of_real(generated: Mapping[str, float], real: Mapping[str, float]) -> dict[str, float]:
+    """What was drawn as shares of the same measured on real cut-outs, as far as both are shares."""
+    return {
+        name: round(share / real[name], 4)
+        for name, share in generated.items()
+        if isinstance(share, float) and real.get(name)
+    }
 
 
 def real_picture(work: Path, place: str, concept: str, style: str, background: str) -> Pixels:
@@ -220,7 +232,16 @@ def shares(prompts: Sequence[Prompt], seen: Sequence[Seen]) -> dict[str, float]:
         "concept_top5": _share(one.concept in it.concepts for one, it in pairs),
         "style": _share(it.style == one.style for one, it in pairs),
         "background": _share(it.background == one.background for one, it in pairs),
+        "held_out_pairs": _share(
+            it.concepts[0] == one.concept for one, it in pairs if is_held_out(one)
+        ),
     }
+
+
+def is_held_out(prompt: Prompt) -> bool:
+    """Whether its concept was never shown in its style."""
+    index = list(CONCEPT_OF).index(prompt.concept)
+    return (index, prompt.style) in HELD_PAIRS
 
 
 def edit_shares(edits: Sequence[Edit], seen: Sequence[Seen]) -> dict[str, float]:

@@ -53,6 +53,7 @@ OWN_NAMES: Final[dict[str, dict[str, str]]] = {
         "gift": "present",
         "hourglass": "hourglass",
         "house": "housebuilding",
+        "mouse_face": "mouse",
         "panda": "pandaface",
         "pig": "pig",
         "pizza": "sliceofpizza",
@@ -63,10 +64,19 @@ OWN_NAMES: Final[dict[str, dict[str, str]]] = {
         "steam_train": "steamlocomotive",
         "stone_head": "moyai",
         "sun": "sunrays",
+        "tiger_face": "tiger",
         "umbrella": "umbrellawithraindrops",
         "wave": "wave",
         "whale": "spurtingwhale",
     },
+}
+
+# What a package without code points draws under the name of a concept, and is another thing: heads
+# of animals that others draw whole, and a program's window.
+OTHER_THINGS: Final[dict[str, frozenset[str]]] = {
+    "fxemoji": frozenset(
+        {"mouse", "standing_cat", "standing_dog", "standing_pig", "tiger", "window"}
+    ),
 }
 
 
@@ -111,6 +121,8 @@ def names_by_code(tarball: Path) -> dict[str, str]:
 
 def names_of(concept: Concept, source: str, iconify_name: str) -> tuple[str, ...]:
     """The names under which a package without code points may keep a concept, best first."""
+    if concept.key in OTHER_THINGS.get(source, ()):
+        return ()
     own = OWN_NAMES.get(source, {}).get(concept.key)
     joined = iconify_name.replace("-", "")
     usual = (iconify_name, f"{iconify_name}-face", joined, f"{iconify_name}-1")

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long and how fast. The shipped checkpoint saw all stages, in six editions.
+    """How long and how fast. The shipped checkpoint saw all stages, in seven editions.
 
     weaker_after: the share of stage one after which its network is what stage two calls weaker.
     edit_share, other_share: batches with a reference picture, and batches off the square grid;
     shaped_share: the latter in stage four, which is about them.
+    newest_share: of the pictures that stage one's captions ask for, those of things that are not
+    among the first; None where all are new to the network.
     short_text: text rows of most steps, or the longest caption's: it leaves most of the padding
     out. full_text_every: a step in so many has all rows, as drawing has.
     """
@@ -28,6 +30,7 @@ class Plan:
     edit_share: float = 0.16
     other_share: float = 0.35
     shaped_share: float = 0.8
+    newest_share: float | None = None
     short_text: int = 12
     full_text_every: int = 8
     seed: int = 0
@@ -56,6 +59,11 @@ class Plan:
 WHOLE = Plan()  # from nothing
 # From an earlier edition, which knows the shapes.
 GOING_ON = Plan(steps=1000, guided_steps=150, styled_steps=80, shaped_steps=500)
+# The same, with things that it does not know: 174 of them, beside the 116 that it does.
+GROWING = Plan(
+    steps=1500, guided_steps=120, styled_steps=60, shaped_steps=250,
+    edit_share=0.12, other_share=0.15, newest_share=0.85,
+)  # fmt: skip
 # Stage three or four alone, from one that guidance is distilled into. Their steps have no noise of
 # pictures, so that few at a time are enough.
 RESTYLING = Plan(steps=0, guided_steps=0, styled_steps=250, shaped_steps=0, batch=16)
@@ -63,6 +71,7 @@ RESHAPING = Plan(steps=0, guided_steps=0, styled_steps=0, shaped_steps=2000, bat
 PLANS = {
     "whole": WHOLE,
     "going-on": GOING_ON,
+    "growing": GROWING,
     "restyling": RESTYLING,
     "reshaping": RESHAPING,
 }

@@ -31,6 +31,7 @@ SOURCES: Final = tuple(s for s in (*STYLE_SOURCES, *EXTRA_SOURCES) if s != LEFT_
 
 CUTOUT_SIDE: Final = 96
 SCALES: Final = (0.72, 1.0)  # of a picture that the judge has framed
+OTHER_SHARE: Final = 3 / 8  # of a batch
 NONE: Final = -1  # the label of what a picture does not teach
 
 
@@ -67,9 +68,9 @@ class Practice:
         self.named = torch.tensor(list(BACKGROUNDS.values())) / 255
 
     def batch(self, number: int, side: int) -> Batch:
-        """Half concepts, half other emoji; concepts alone where there is nothing else."""
+        """Concepts, and other emoji in their share; concepts alone where there is nothing else."""
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        others = self.count // 2 if self.num_others else 0
+        others = int(self.count * OTHER_SHARE) if self.num_others else 0
         chosen = torch.cat((
             torch.randint(self.num_concepts, (self.count - others,), generator=rng),
             torch.randint(self.num_concepts, max(len(self.cutouts), self.num_concepts + 1),

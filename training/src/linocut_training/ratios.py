@@ -1,6 +1,6 @@
 """How well a checkpoint draws on canvases that are not square: `python -m linocut_training.ratios`.
 
-The judge of the evaluation names every thing once in each shape; it frames what it looks at, so
+The judge of the evaluation names some things once in each shape; it frames what it looks at, so
 that a small object counts like a large one, and one that is there twice like none.
 """
 
@@ -41,7 +41,7 @@ SHAPES: Final[Mapping[str, tuple[int, int]]] = {
 
 
 def requests() -> dict[str, ImageRequest]:
-    """Every thing in every shape, by shape and thing."""
+    """Every thing asked for in every shape, by shape and thing."""
     rules = gates.read_rules()
     how = rules["drawing"] | {"num_inference_steps": rules["canvases"]["num_inference_steps"]}
     return {
@@ -52,8 +52,9 @@ def requests() -> dict[str, ImageRequest]:
 
 
 def asked() -> list[Prompt]:
-    """The evaluation's prompts with the seed of this measurement."""
-    return [prompt for prompt in gates.prompts() if prompt.seed == SEED]
+    """The evaluation's prompts with the seed of this measurement, of one concept in so many."""
+    of_one_seed = [prompt for prompt in gates.prompts() if prompt.seed == SEED]
+    return of_one_seed[:: gates.read_rules()["canvases"]["one_concept_in"]]
 
 
 def judged(work: Path, folder: Path) -> dict[str, dict[str, float]]:

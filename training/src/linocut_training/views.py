@@ -1,10 +1,10 @@
 """What the transformer learns from: latents of every concept in every style, encoded once.
 
-A view is one concept, style, placement and background on one grid of tokens: 486 of a concept. On
-the square grid every placement of a concept has every style and every background, so that two views
-that differ in one thing make an edit: (reference, instruction, target). On a wider or taller grid
-the square picture stands in the middle, token by token, and its background goes on beside it: what
-is learned of a thing on one grid is true on all.
+A view is one concept, style, placement and background on one grid of tokens: about 95 of a concept.
+On the square grid every placement of a concept has some backgrounds, and these in every style, so
+that two views that differ in one thing make an edit: (reference, instruction, target). On a wider
+or taller grid, which some of the concepts have, the square picture stands in the middle, token by
+token, and its background goes on beside it: what is learned of a thing on one grid is true on all.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ Grid = tuple[int, int]  # rows, columns
 
 PIXELS = MINI.autoencoder.pixels_per_token
 SQUARE = (8, 8)
-PLACEMENTS = 6
+PLACEMENTS = 3
+COLOURS = 5  # of a placement on the square grid, white among them
 SMALLER = ((6, 8), (8, 6), (6, 6))  # requests of 192 pixels lie on grids of their own
-COLOURS_OF_RATIOS = 2  # white and another one, on the grids of the API's ratios
-STYLES_ELSEWHERE = 2  # on each of the rare grids, with one background
+CONCEPTS_OF_RATIOS = 0.3  # of all, on each of the grids of the API's ratios
+COLOURS_OF_RATIOS = 2  # white and another one
+CONCEPTS_ELSEWHERE = 0.12  # on each of the rare grids
+STYLES_ELSEWHERE = 2  # with one background
 WHITE_SHARE = 1 / 3  # of the backgrounds: it is what a caption without one means
 COLOUR_NAMES = tuple(BACKGROUNDS)
 WHITE = COLOUR_NAMES.index(DEFAULT_BACKGROUND)
@@ -71,25 +74,37 @@ def _grid_of(size: tuple[int, int]) -> Grid:
     return height // PIXELS, width // PIXELS
 
 
-def colours_on(grid: Grid, concept: int, style: int) -> tuple[int, ...]:
-    """The backgrounds that a concept in a style has on a grid, in ascending order; or none."""
+def colours_on(grid: Grid, concept: int, style: int, placement: int) -> tuple[int, ...]:
+    """The backgrounds that a placement in a style has on a grid, in ascending order; or none.
+
+    Those of other grids are among the square's own: a view there has its partner on the square.
+    """
     if grid == SQUARE:
-        return tuple(range(len(COLOUR_NAMES)))
+        rng = Random(f"{grid}/{concept}/{placement}/colours")
+        return tuple(sorted((WHITE, *rng.sample(COLOURED, COLOURS - 1))))
+    if placement or not _is_on(grid, concept):
+        return ()
     rng = Random(f"{grid}/{concept}/{style}")
+    coloured = [c for c in colours_on(SQUARE, concept, style, placement) if c != WHITE]
     if grid in grids_of_ratios():
-        return tuple(sorted((WHITE, *rng.sample(COLOURED, COLOURS_OF_RATIOS - 1))))
+        return tuple(sorted((WHITE, *rng.sample(coloured, COLOURS_OF_RATIOS - 1))))
     if style not in Random(f"{grid}/{concept}").sample(range(len(STYLE_NAMES)), STYLES_ELSEWHERE):
         return ()
-    return (WHITE if rng.random() < WHITE_SHARE else rng.choice(COLOURED),)
+    return (WHITE if rng.random() < WHITE_SHARE else rng.choice(coloured),)
+
+
+def _is_on(grid: Grid, concept: int) -> bool:
+    share = CONCEPTS_OF_RATIOS if grid in grids_of_ratios() else CONCEPTS_ELSEWHERE
+    return Random(f"{grid}/{concept}/is there").random() < share
 
 
 def views_on(grid: Grid) -> Iterator[View]:
     """Every view of a grid, in a fixed order: concept, style, placement, colour."""
-    placements = PLACEMENTS if grid == SQUARE else 1
-    for concept, style in product(range(len(CONCEPTS)), range(len(STYLE_NAMES))):
-        for placement in range(placements):
-            for colour in colours_on(grid, concept, style):
-                yield View(concept, style, placement, colour)
+    for concept, style, placement in product(
+        range(len(CONCEPTS)), range(len(STYLE_NAMES)), range(PLACEMENTS)
+    ):
+        for colour in colours_on(grid, concept, style, placement):
+            yield View(concept, style, placement, colour)
 
 
 def picture(work: Path, view: View, grid: Grid) -> NDArray[np.uint8]:
