@@ -28,6 +28,7 @@ from linocut_training import (
     parallel,
     rasterise,
     ratios,
+    sheets,
     shipped,
     text_encoder,
     transformer,
@@ -180,6 +181,7 @@ def judge(folders: Folders) -> None:
     """The tables and sheets of the evaluation, and the model card that quotes them."""
     evaluate.evaluate(folders.out, folders.work, folders.work / "evaluation")
     ratios.measure(folders.out, folders.work)
+    sheets.make(folders.out, folders.work / "evaluation")
     card.write(folders.work, folders.card)
 
 

@@ -17,6 +17,7 @@ from linocut_training.concepts import CONCEPTS, FIRST, HELD_PAIRS, RIVALS
 from linocut_training.plans import Plan
 
 RARE_SHARE = 0.3  # of the batches off the square grid: on grids of no ratio of the API
+BACKGROUND_EDIT_SHARE = 0.4  # of the edits; the others are of style, which are harder to learn
 EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
 # Of a concept's placements on the square grid: words do not say where a thing stands, and a network
 # that has to average over many places draws soft edges. References show where: edits have them all.
@@ -122,7 +123,7 @@ class Source:
             any_view = self.views[grid][rng.choice(self.shown[grid])]
             there = self._colours(grid, any_view)
             kind: captions.EditKind
-            if rng.random() < 0.6:
+            if rng.random() < BACKGROUND_EDIT_SHARE:
                 kind = "background"
                 wanted = replace(any_view, colour=_any_colour(rng, there))
                 given = replace(wanted, colour=_any_colour(rng, there - {wanted.colour}))

@@ -332,10 +332,10 @@ def tile(pictures: Sequence[Pixels], label: str, taken_for: str, *, right: bool)
     return image
 
 
-def save_sheet(file: Path, tiles: Sequence[Image.Image]) -> None:
+def save_sheet(file: Path, tiles: Sequence[Image.Image], most_columns: int = SHEET_COLUMNS) -> None:
     """The tiles in rows, as WebP of at most SHEET_BYTES."""
     width, height = tiles[0].size
-    columns = min(SHEET_COLUMNS, len(tiles))
+    columns = min(most_columns, len(tiles))
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
     for index, one in enumerate(tiles):

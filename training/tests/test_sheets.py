@@ -1,0 +1,57 @@
+"""The contact sheets show every everyday prompt, with the first picture that comes."""
+
+from itertools import product
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from linocut.request import ImageRequest, Picture
+from linocut_training import sheets
+from linocut_training.concepts import CONCEPTS
+from linocut_training.gates import prompts as evaluation_prompts
+
+PROMPTS: Final = sheets.prompts()
+
+
+def test_there_are_sixty_four_everyday_prompts_and_none_is_the_evaluations() -> None:
+    assert len(set(PROMPTS)) == len(PROMPTS) == 64
+    assert all(prompt == prompt.strip() for prompt in PROMPTS)
+    assert not set(PROMPTS) & {one.text for one in evaluation_prompts()}
+
+
+def test_most_of_them_ask_for_something_that_is_known() -> None:
+    known = {word for it in CONCEPTS for word in (it.name, *it.synonyms)}
+    named = [prompt for prompt in PROMPTS if any(word in prompt for word in known)]
+    assert len(named) > 50
+
+
+def test_every_prompt_is_drawn_at_both_sizes_with_few_and_many_steps() -> None:
+    asked = sheets.requests()
+    assert len(asked) == 64 * 2 * 3
+    for size, steps in product((512, 1024), (4, 12, 28)):
+        for number, prompt in enumerate(PROMPTS, 1):
+            one = asked[f"{size}-{steps}/{number:02}"]
+            assert (one.prompt, one.seed, one.width, one.height) == (prompt, 1, size, size)
+            assert one.num_inference_steps == steps
+
+
+def test_the_sheets_show_what_was_drawn_in_the_order_of_the_prompts(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sheets, "SIZES", (64,))
+    monkeypatch.setattr(sheets, "STEPS", (4, 28))
+
+    def draw(request: ImageRequest) -> Picture:
+        shade = 3 * PROMPTS.index(request.prompt)
+        colour = bytes((shade, 255 - shade, 8 * request.num_inference_steps))
+        return Picture(request.width, request.height, colour * request.width * request.height)
+
+    sheets.make(tmp_path, tmp_path, draw=draw)
+    for steps in (4, 28):
+        with Image.open(tmp_path / f"everyday-64-{steps}.webp") as sheet:
+            pixels = np.asarray(sheet.convert("RGB")).astype(int)
+        height = sheets.TILE + 2 * sheets.LINE + 4
+        assert pixels.shape == (8 * height, 8 * sheets.TILE, 3)
+        for number in range(64):
+            row, column = divmod(number, 8)
+            seen = pixels[row * height + sheets.TILE // 2, column * sheets.TILE + sheets.TILE // 2]
+            assert np.abs(seen - (3 * number, 255 - 3 * number, 8 * steps)).max() < 12
