@@ -25,6 +25,7 @@ from linocut_training import (
     evaluate,
     export,
     fetch,
+    fidelity,
     parallel,
     rasterise,
     ratios,
@@ -181,6 +182,7 @@ def judge(folders: Folders) -> None:
     """The tables and sheets of the evaluation, and the model card that quotes them."""
     evaluate.evaluate(folders.out, folders.work, folders.work / "evaluation")
     ratios.measure(folders.out, folders.work)
+    fidelity.measure(folders.out, folders.work)
     sheets.make(folders.out, folders.work / "evaluation")
     card.write(folders.work, folders.card)
 
