@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from linocut_training.scenes import any_gradient, any_placement, compose, gradient
+from linocut_training.concepts import BACKGROUNDS
+from linocut_training.scenes import any_placement, background, compose, gradient
 
 RED = (220, 30, 30)
 BLUE = (52, 104, 206)
@@ -71,8 +72,16 @@ def test_a_gradient_begins_and_ends_with_its_colours() -> None:
     assert tuple(picture[-1, 5]) == BLUE
 
 
+def test_a_background_s_name_says_what_it_is() -> None:
+    assert background("light blue", width=4, height=4) == BACKGROUNDS["light blue"]
+    graded = background("light blue to red gradient", width=4, height=9)
+    assert graded.shape == (9, 4, 3)
+    assert tuple(graded[0, 0]) == tuple(graded[0, -1]) == BACKGROUNDS["light blue"]
+    assert tuple(graded[-1, 0]) == BACKGROUNDS["red"]
+
+
 def test_a_background_is_not_drawn_upon() -> None:
-    canvas = any_gradient(RED, BLUE, width=32, height=32, rng=Random(0))
+    canvas = gradient(RED, BLUE, width=32, height=32, angle=0.2)
     before = canvas.copy()
     compose(disc(), canvas, width=32, height=32, scale=0.9, dx=0, dy=0)
     assert np.array_equal(canvas, before)

@@ -211,7 +211,7 @@ def _in_two_styles(
     say: Callable[[str, str, random.Random], str], view: views.View, other: int, rng: random.Random
 ) -> tuple[str, str]:
     """The words for a view, and the same in that style, as far as they speak of style."""
-    seed, colour = rng.random(), views.COLOUR_NAMES[view.colour]
+    seed, colour = rng.random(), views.BACKGROUND_NAMES[view.colour]
     asked, instead = (
         say(views.STYLE_NAMES[style], colour, random.Random(seed)) for style in (view.style, other)
     )

@@ -134,6 +134,12 @@ def gradient_name(top: str, bottom: str) -> str:
     return f"{top} to {bottom} gradient"
 
 
+def ends(background: str) -> tuple[str, str]:
+    """The colours at the top and the bottom of a background: twice the same where it is plain."""
+    top, _, bottom = background.removesuffix(" gradient").partition(" to ")
+    return top, bottom or top
+
+
 def with_article(noun: str) -> str:
     """The noun with "a", "an", "the" or, for plurals, nothing before it."""
     return f"{_article(noun)} {noun}".strip()

@@ -31,9 +31,7 @@ from linocut_training.gates import (
     Prompt,
     Seen,
     by_concept,
-    edit_shares,
     obeyed,
-    shares,
 )
 
 Asked = Prompt | Edit
@@ -68,8 +66,9 @@ def evaluate(
     prompts = [
         p for p in gates.read_table(gates.FOLDER / "prompts.tsv", Prompt) if p.seed in chosen
     ]
+    graded = gates.read_table(gates.FOLDER / "graded.tsv", Prompt)
     edits = gates.read_table(gates.FOLDER / "edits.tsv", Edit)
-    asked: list[Asked] = [*prompts, *edits]
+    asked: list[Asked] = [*prompts, *graded, *edits]
     how = rules["drawing"] | ({"num_inference_steps": steps} if steps else {})
     requests = {name_of(one): request_of(one, work, how) for one in asked}
     folder = work / "evaluation" / "pictures"
@@ -82,16 +81,20 @@ def evaluate(
     seen = judge.look(drawn)
     real = judge.look([gates.real_answer(work, one) for one in asked])
 
-    count = len(prompts)
+    def measured(seen: Sequence[Seen]) -> dict[str, float]:
+        of_prompts, of_graded = seen[: len(prompts)], seen[len(prompts) : -len(edits)]
+        found = gates.shares(prompts, of_prompts) | gates.edit_shares(edits, seen[-len(edits) :])
+        return found | {"gradients": gates.shares(graded, of_graded)["background"]}
+
     results = {
         "checkpoint": checkpoint.name,
         "weights_sha256": fingerprint(checkpoint),
         "drawing": how,
         "seeds": list(chosen),
-        "generated": shares(prompts, seen[:count]) | edit_shares(edits, seen[count:]),
-        "real": shares(prompts, real[:count]) | edit_shares(edits, real[count:]),
+        "generated": measured(seen),
+        "real": measured(real),
         "classifier": json.loads((work / "classifier.json").read_text(encoding="utf-8")),
-        "concepts": by_concept(prompts, seen[:count]),
+        "concepts": by_concept(prompts, seen[: len(prompts)]),
         "pictures": [described(one, it) for one, it in zip(asked, seen, strict=True)],
     }
     reached = gates.checked(rules["gates"], results["generated"])
@@ -119,6 +122,8 @@ def name_of(asked: Asked) -> str:
     """What its picture's file is called."""
     if isinstance(asked, Edit):
         return f"edit-{asked.number:02}"
+    if asked.is_graded:
+        return f"graded-{asked.seed:02}"
     return f"{asked.concept}-{asked.seed}"
 
 
@@ -298,7 +303,7 @@ def _concept_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 def sheets(
     out: Path, work: Path, asked: Sequence[Asked], drawn: Sequence[Pixels], seen: Sequence[Seen]
 ) -> None:
-    """sheet-<group>.webp with the first seed of every concept, and sheet-edits.webp."""
+    """sheet-<group>.webp with the first seed of every concept, and of gradients and edits one."""
     shown = list(zip(asked, drawn, seen, strict=True))
     first = min(one.seed for one in asked if isinstance(one, Prompt))
     for group in GROUPS:
@@ -307,9 +312,17 @@ def sheets(
             for one, pixels, it in shown
             if isinstance(one, Prompt)
             and one.seed == first
+            and not one.is_graded
             and CONCEPT_OF[one.concept].group == group
         ]
         save_sheet(out / f"sheet-{group}.webp", tiles)
+    tiles = [
+        tile([pixels], one.background.removesuffix(" gradient"), it.background,
+             right=it.background == one.background)
+        for one, pixels, it in shown
+        if isinstance(one, Prompt) and one.is_graded
+    ]  # fmt: skip
+    save_sheet(out / "sheet-gradients.webp", tiles)
     tiles = [
         tile([gates.reference_of(work, one), pixels], f"{one.number} {one.text}",
              it.style if one.kind == "style" else it.background, right=obeyed(one, it))

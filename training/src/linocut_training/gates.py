@@ -1,7 +1,7 @@
 """What the trained checkpoint is asked for, what counts as obeyed, and how much is enough.
 
 The questions and the gates stand in training/evaluation, committed before the training that they
-judge. `python -m linocut_training.gates FOLDER` writes the two tables of questions anew.
+judge. `python -m linocut_training.gates FOLDER` writes the tables of questions anew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from linocut_training import scenes
-from linocut_training.captions import EditKind, evaluation_instruction, evaluation_prompt
+from linocut_training.captions import (
+    EditKind,
+    ends,
+    evaluation_instruction,
+    evaluation_prompt,
+    gradient_name,
+)
 from linocut_training.concepts import BACKGROUNDS, CONCEPT_OF, CONCEPTS, HELD_PAIRS, STYLES
 
 Pixels = NDArray[np.uint8]
@@ -36,6 +42,7 @@ COLOURS: Final = tuple(BACKGROUNDS)
 STYLE_KEYS: Final = tuple(STYLES)
 HELD_SCALES: Final = ((0.66, 0.70), (0.80, 0.84))  # of the canvas's side: never practised
 HELD_COLOURS: Final = 4  # backgrounds of each concept that are never practised with it
+GRADED: Final = 10  # units of CIE L*a*b* between upper and lower edge: less is a plain background
 BORDER: Final = 64  # the border's width is this part of the side
 
 
@@ -48,6 +55,12 @@ class Prompt:
     style: str
     background: str
     text: str
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether it asks for a gradient behind the thing."""
+        top, bottom = ends(self.background)
+        return top != bottom
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,20 @@ def prompts() -> list[Prompt]:
             background = COLOURS[(len(SEEDS) * index + turn) % len(COLOURS)]
             text = evaluation_prompt(concept, style, background)
             asked.append(Prompt(concept.key, seed, style, background, text))
+    return asked
+
+
+def graded() -> list[Prompt]:
+    """Every colour at the top of two gradients, and at the bottom of two."""
+    count = len(COLOURS)
+    asked = []
+    for number in range(2 * count):
+        concept = CONCEPTS[number * len(CONCEPTS) // (2 * count)]
+        style = STYLE_KEYS[number % len(STYLE_KEYS)]
+        top, away = number % count, 3 + 4 * (number // count)
+        background = gradient_name(COLOURS[top], COLOURS[(top + away) % count])
+        text = evaluation_prompt(concept, style, background)
+        asked.append(Prompt(concept.key, number + 1, style, background, text))
     return asked
 
 
@@ -178,9 +205,8 @@ def real_picture(work: Path, place: str, concept: str, style: str, background: s
     placed = scenes.any_placement(Random(f"evaluation/{place}"))
     source = STYLES[style].source
     with Image.open(work / "cutouts" / source / f"{CONCEPT_OF[concept].key}.png") as cutout:
-        return scenes.compose(
-            cutout, BACKGROUNDS[background], width=SIDE, height=SIDE, **asdict(placed)
-        )
+        behind = scenes.background(background, width=SIDE, height=SIDE)
+        return scenes.compose(cutout, behind, width=SIDE, height=SIDE, **asdict(placed))
 
 
 def real_answer(work: Path, asked: Prompt | Edit) -> Pixels:
@@ -294,10 +320,19 @@ def _share(hits: Iterable[bool]) -> float:
 
 
 def background_of(pixels: Pixels) -> str:
-    """The named background nearest to the median of the picture's border, as eyes measure it."""
+    """The name of a picture's background by its border: a colour's, or a gradient's.
+
+    Which colours is by the median as eyes measure it. It is a gradient where the upper edge is
+    nearer to another colour than the lower one and both differ plainly.
+    """
     width = max(1, min(pixels.shape[:2]) // BORDER)
-    edges = (pixels[:width], pixels[-width:], pixels[:, :width], pixels[:, -width:])
-    border = np.concatenate([edge.reshape(-1, 3) for edge in edges])
+    upper, lower = pixels[:width].reshape(-1, 3), pixels[-width:].reshape(-1, 3)
+    top, bottom = np.median(upper, axis=0), np.median(lower, axis=0)
+    names = [COLOURS[index] for index in nearest_colours(np.stack((top, bottom)))]
+    if names[0] != names[1] and np.linalg.norm(lab(top) - lab(bottom)) > GRADED:
+        return gradient_name(*names)
+    sides = (pixels[:, :width].reshape(-1, 3), pixels[:, -width:].reshape(-1, 3))
+    border = np.concatenate((upper, lower, *sides))
     return COLOURS[int(nearest_colours(np.median(border, axis=0)))]
 
 
@@ -324,11 +359,12 @@ def lab(rgb: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def main() -> None:
-    """Write prompts.tsv and edits.tsv."""
+    """Write prompts.tsv, graded.tsv and edits.tsv."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
     folder: Path = parser.parse_args().folder
     write_table(folder / "prompts.tsv", prompts())
+    write_table(folder / "graded.tsv", graded())
     write_table(folder / "edits.tsv", edits())
 
 

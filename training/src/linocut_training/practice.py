@@ -173,7 +173,8 @@ def placements(count: int, side: int, rng: torch.Generator) -> Tensor:
     turn, shear, stretch = even(-0.3, 0.3), even(-0.12, 0.12), even(-0.14, 0.14).exp()
     cos, sin = turn.cos(), turn.sin()
     # output = scale · turn · shear · stretch · input + shift, so that areas keep their scale.
-    across = torch.stack((cos, sin), -1) * stretch[:, None]
+    mirrored = 1 - 2 * torch.randint(2, (count,), generator=rng)  # artists face things as they like
+    across = torch.stack((cos, sin), -1) * (mirrored * stretch)[:, None]
     down = torch.stack((shear * cos - sin, shear * sin + cos), -1) / stretch[:, None]
     forward = torch.stack((across, down), -1) * scale[:, None, None]
     shift = torch.stack((even(-1, 1), even(-1, 1)), -1) * (1 - scale)[:, None]

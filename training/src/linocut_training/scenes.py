@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .concepts import Colour
+from .captions import ends
+from .concepts import BACKGROUNDS, Colour
 
 Pixels = NDArray[np.uint8]
 
@@ -82,10 +83,12 @@ def any_placement(rng: Random) -> Placement:
     )
 
 
-def any_gradient(first: Colour, second: Colour, *, width: int, height: int, rng: Random) -> Pixels:
-    """A gradient from top to bottom, give or take an eighth of a turn."""
-    angle = 0.25 + rng.uniform(-0.125, 0.125)
-    return gradient(first, second, width=width, height=height, angle=angle)
+def background(name: str, *, width: int, height: int) -> Colour | Pixels:
+    """A named colour, or a canvas that runs from one at the top to another at the bottom."""
+    top, bottom = ends(name)
+    if top == bottom:
+        return BACKGROUNDS[top]
+    return gradient(BACKGROUNDS[top], BACKGROUNDS[bottom], width=width, height=height, angle=0.25)
 
 
 def _canvas(background: Colour | Pixels, *, width: int, height: int) -> Pixels:

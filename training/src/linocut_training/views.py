@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import permutations, product
 from pathlib import Path
 from random import Random
 
@@ -26,6 +26,7 @@ from linocut.catalog import MINI
 from linocut.model.autoencoder import Autoencoder
 from linocut.sizes import ASPECT_RATIOS
 from linocut_training import autoencoder, parallel, scenes
+from linocut_training.captions import gradient_name
 from linocut_training.concepts import BACKGROUNDS, CONCEPTS, DEFAULT_BACKGROUND, STYLES
 
 Grid = tuple[int, int]  # rows, columns
@@ -34,6 +35,7 @@ PIXELS = MINI.autoencoder.pixels_per_token
 SQUARE = (8, 8)
 PLACEMENTS = 3
 COLOURS = 5  # of a placement on the square grid, white among them
+GRADIENTS = 1  # of a placement there: backgrounds that run from one colour to another
 SMALLER = ((6, 8), (8, 6), (6, 6))  # requests of 192 pixels lie on grids of their own
 CONCEPTS_OF_RATIOS = 0.3  # of all, on each of the grids of the API's ratios
 COLOURS_OF_RATIOS = 2  # white and another one
@@ -43,12 +45,20 @@ WHITE_SHARE = 1 / 3  # of the backgrounds: it is what a caption without one mean
 COLOUR_NAMES = tuple(BACKGROUNDS)
 WHITE = COLOUR_NAMES.index(DEFAULT_BACKGROUND)
 COLOURED = tuple(colour for colour in range(len(COLOUR_NAMES)) if colour != WHITE)
+# Top and bottom of every gradient; as backgrounds they come after the colours.
+ENDS = tuple(permutations(range(len(COLOUR_NAMES)), 2))
+BACKGROUND_NAMES = COLOUR_NAMES + tuple(
+    gradient_name(COLOUR_NAMES[top], COLOUR_NAMES[bottom]) for top, bottom in ENDS
+)
 STYLE_NAMES = tuple(STYLES)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One picture to encode, by its indices; `placement` counts within its concept and grid."""
+    """One picture to encode, by its indices; `placement` counts within its concept and grid.
+
+    colour: among BACKGROUND_NAMES, a plain one or a gradient.
+    """
 
     concept: int
     style: int
@@ -77,15 +87,18 @@ def _grid_of(size: tuple[int, int]) -> Grid:
 def colours_on(grid: Grid, concept: int, style: int, placement: int) -> tuple[int, ...]:
     """The backgrounds that a placement in a style has on a grid, in ascending order; or none.
 
-    Those of other grids are among the square's own: a view there has its partner on the square.
+    Those of other grids are among the square's plain ones: a view there has its partner on the
+    square.
     """
     if grid == SQUARE:
         rng = Random(f"{grid}/{concept}/{placement}/colours")
-        return tuple(sorted((WHITE, *rng.sample(COLOURED, COLOURS - 1))))
+        plain = sorted((WHITE, *rng.sample(COLOURED, COLOURS - 1)))
+        graded = rng.sample(range(len(COLOUR_NAMES), len(BACKGROUND_NAMES)), GRADIENTS)
+        return (*plain, *sorted(graded))
     if placement or not _is_on(grid, concept):
         return ()
     rng = Random(f"{grid}/{concept}/{style}")
-    coloured = [c for c in colours_on(SQUARE, concept, style, placement) if c != WHITE]
+    coloured = [c for c in colours_on(SQUARE, concept, style, placement) if c in COLOURED]
     if grid in grids_of_ratios():
         return tuple(sorted((WHITE, *rng.sample(coloured, COLOURS_OF_RATIOS - 1))))
     if style not in Random(f"{grid}/{concept}").sample(range(len(STYLE_NAMES)), STYLES_ELSEWHERE):
@@ -111,21 +124,21 @@ def picture(work: Path, view: View, grid: Grid) -> NDArray[np.uint8]:
     """The view's pixels: its square picture, and the background beside it. [rows, columns, 3]"""
     placed = scenes.any_placement(Random(f"{SQUARE}/{view.concept}/{view.placement}"))
     style, concept = STYLES[STYLE_NAMES[view.style]], CONCEPTS[view.concept]
-    colour, side = BACKGROUNDS[COLOUR_NAMES[view.colour]], min(grid)
-    square = scenes.compose(
+    side, (height, width) = min(grid), (length * PIXELS for length in grid)
+    canvas = np.empty((height, width, 3), dtype=np.uint8)
+    canvas[:] = scenes.background(BACKGROUND_NAMES[view.colour], width=width, height=height)
+    # Whole tokens aside, so that the square's tokens are the same on every grid.
+    top, left = ((length - side) // 2 * PIXELS for length in grid)
+    square = canvas[top : top + side * PIXELS, left : left + side * PIXELS]
+    square[:] = scenes.compose(
         _cutout(work / "cutouts" / style.source / f"{concept.key}.png"),
-        colour,
+        square,
         width=side * PIXELS,
         height=side * PIXELS,
         scale=placed.scale,
         dx=placed.dx,
         dy=placed.dy,
     )
-    canvas = np.empty((grid[0] * PIXELS, grid[1] * PIXELS, 3), dtype=np.uint8)
-    canvas[:] = colour
-    # Whole tokens aside, so that the square's tokens are the same on every grid.
-    top, left = ((length - side) // 2 * PIXELS for length in grid)
-    canvas[top : top + side * PIXELS, left : left + side * PIXELS] = square
     return canvas
 
 
