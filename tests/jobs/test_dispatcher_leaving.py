@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import pytest
+
 from linocut.jobs.record import Record, State
 from linocut.jobs.runs import Timing
 
@@ -48,6 +50,37 @@ def test_what_does_not_finish_in_time_goes_back_as_if_never_begun(
             again = await s.store.claim("the next server", 600)
             assert again is not None
             assert (again.id, again.attempt, again.fence) == (ids[0], 1, 2)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_what_runs_is_known_once_what_is_being_claimed_is(
+    studio: Open, hands: Any, is_asked: bool
+) -> None:
+    async def story() -> None:
+        async with studio(hands.Hand()) as s:
+            await s.waits()
+            looks, may_find = asyncio.Event(), asyncio.Event()
+            claim = s.store.claim
+
+            async def slow(lane: str, lease: float) -> Record | None:
+                looks.set()
+                await may_find.wait()
+                return await claim(lane, lease)
+
+            s.store.claim = slow  # type: ignore[method-assign]
+            s.store.offer = lambda: None
+            if is_asked:
+                await s.ask()
+            await looks.wait()
+            assert [one.state for one in s.supervisor.conditions()] == ["busy"]
+            leaving = asyncio.create_task(s.dispatcher.settle())
+            await asyncio.sleep(0.01)
+            assert not leaving.done()
+            may_find.set()
+            assert await leaving is is_asked
+            await s.dispatcher.drain(0)
 
     asyncio.run(story())
 

@@ -28,6 +28,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from processes import fake_workers
 
 from linocut.jobs.folder import open_folder
 from linocut.jobs.store import Store
@@ -134,6 +135,19 @@ class RunningServer:
         with closing(sqlite3.connect(self.folder / "linocut.db")) as database:
             row = database.execute("SELECT state FROM records WHERE id = ?", (uuid,)).fetchone()
         return str(row[0]) if row else ""
+
+    @contextmanager
+    def frozen_workers(self) -> Iterator[None]:
+        """Meanwhile what it draws comes to no end; none of its workers may be lost."""
+        workers = fake_workers(self.process.pid)
+        assert workers
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
 
     def stop(self, sign: int = signal.SIGTERM) -> int:
         """Its exit code, after it has been told to stop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,15 +10,20 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx2
 import pytest
 
 from linocut.errors import InvalidRequest
-from linocut.server.run import bind, url_of
+from linocut.jobs.record import Record, State
+from linocut.server.parts import open_service
+from linocut.server.run import Leaves, Life, Stop, bind, url_of
+from linocut.server.settings import Settings
 
 Servers = Callable[..., Any]
 SOURCES = Path(__file__).parents[2] / "src"
@@ -66,14 +72,20 @@ def test_one_server_for_a_folder(first: Any) -> None:
 
 
 def test_no_prompt_key_or_signature_is_in_what_it_says(first: Any) -> None:
-    body = asked()
+    body, named = asked(), {"X-Request-Id": "what-is-said-of-this"}
     body["promptObject"]["prompt"] = "zebrafish quartet"
-    record = first.client.post("/api/features", json=body).json()["aiRecord"]
-    assert first.client.get(record["temporaryUrl"]).status_code == 200
-    first.client.get("/api/records?search=zebrafish")
-    first.client.get("/zebrafish/quartet")
-    first.client.post("/api/features", json=body, headers={"API-KEY": first.key[:-1] + "x"})
-    first.wait_until(lambda: sum(line["event"] == "request" for line in first.lines) >= 5)
+    record = first.client.post("/api/features", json=body, headers=named).json()["aiRecord"]
+    assert first.client.get(record["temporaryUrl"], headers=named).status_code == 200
+    first.client.get("/api/records?search=zebrafish", headers=named)
+    first.client.get("/zebrafish/quartet", headers=named)
+    wrong = named | {"API-KEY": first.key[:-1] + "x"}
+    first.client.post("/api/features", json=body, headers=wrong)
+
+    def told() -> int:
+        lines = [line for line in first.lines if line["event"] == "request"]
+        return sum(line["request_id"] == named["X-Request-Id"] for line in lines)
+
+    first.wait_until(lambda: told() == 5)
     said = first.said.lower()
     assert "zebrafish" not in said
     assert first.key.startswith("lino_")
@@ -154,21 +166,19 @@ def test_the_server_holds_no_model_and_no_pixels(tmp_path: Path) -> None:
 
 
 def test_draining_lets_what_runs_finish_and_gives_back_the_rest(running_server: Servers) -> None:
-    server = running_server(
-        LINOCUT_WORKER="fake --step-seconds=0.2", LINOCUT_DRAIN_SECONDS="60",
-        LINOCUT_MAX_ATTEMPTS="1",
-    )  # fmt: skip
+    server = running_server(LINOCUT_DRAIN_SECONDS="60", LINOCUT_MAX_ATTEMPTS="1")
     body = asked(steps=20) | {"async": True}
-    one, other = (
-        server.client.post("/api/features", json=body).json()["aiRecord"]["uuid"] for _ in "12"
-    )
-    server.wait_until(lambda: server.state(one) == "PROCESSING")
-    server.process.send_signal(signal.SIGTERM)
-    server.wait_until(lambda: server.client.get("/readyz").json()["status"] == "DRAINING")
-    assert server.client.get("/readyz").status_code == 503
-    refused = server.client.post("/api/features", json=body)
-    assert refused.status_code == 503
-    assert int(refused.headers["retry-after"]) >= 1
+    with server.frozen_workers():
+        one, other = (
+            server.client.post("/api/features", json=body).json()["aiRecord"]["uuid"] for _ in "12"
+        )
+        server.wait_until(lambda: server.state(one) == "PROCESSING")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_until(lambda: server.client.get("/readyz").json()["status"] == "DRAINING")
+        assert server.client.get("/readyz").status_code == 503
+        refused = server.client.post("/api/features", json=body)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
     assert server.ended() == 0
     assert (server.state(one), server.state(other)) == ("SUCCESS", "QUEUED")
     key = server.key
@@ -234,11 +244,46 @@ def test_a_server_without_work_has_idle_workers_and_nothing_to_wait_for(
     assert "to end" not in server.said
 
 
+@pytest.mark.parametrize(("waiting", "grace"), [(0, 0.0), (1, 3600.0)])
+def test_who_leaves_while_a_lane_looks_for_work_waits_only_for_what_it_finds(
+    tmp_path: Path, desk: ModuleType, waiting: int, grace: float
+) -> None:
+    async def story() -> None:
+        settings = Settings(data_dir=tmp_path, worker="fake", drain_seconds=3600)
+        looks, may_find = asyncio.Event(), asyncio.Event()
+        stop, told = Stop(), list[Any]()
+        async with open_service(settings) as service:
+            records = [await desk.submitted(service) for _ in range(waiting)]
+            claim = service.store.claim
+
+            async def slow(lane: str, lease: float) -> Record | None:
+                looks.set()
+                await may_find.wait()
+                return await claim(lane, lease)
+
+            service.store.claim = slow  # type: ignore[method-assign]
+            with bind("127.0.0.1", 0) as door:
+                life = Life(service, door, url_of(door), told.append, stop)
+                living = asyncio.create_task(life.live(time.monotonic(), None))
+                await looks.wait()
+                assert [one.state for one in service.supervisor.conditions()] == ["busy"]
+                stop.ask()
+                while not service.draining.on:  # noqa: ASYNC110 - there is no event for it
+                    await asyncio.sleep(0.01)
+                may_find.set()
+                await living
+            ends = [await service.store.record(each.tenant, each.id) for each in records]
+        assert told[-1] == Leaves(grace)
+        assert [each and each.state for each in ends] == [State.SUCCESS] * waiting
+
+    asyncio.run(story())
+
+
 def test_it_stops_while_its_worker_is_still_loading(running_server: Servers) -> None:
     server = running_server(
         LINOCUT_WORKER="fake --load-seconds=600", LINOCUT_DRAIN_SECONDS="3600", ready=False
     )
-    assert server.client.get("/readyz").json()["status"] == "STARTING"
+    server.wait_until(lambda: server.client.get("/readyz").json()["status"] == "STARTING")
     assert server.stop() == 0
 
 

@@ -49,13 +49,21 @@ class Dispatcher:
                 start(self._lane(number))
             self.store.offer = partial(self._offer, start)
 
+    async def settle(self) -> bool:
+        """Claim no more; whether anything runs, once what was being claimed is a run too.
+
+        The workers do not know: one is lent also while its lane looks for work and finds none.
+        """
+        self._draining = True
+        await self._settled.wait()
+        return bool(self.runs.under_way)
+
     async def drain(self, grace: float) -> None:
         """Claim no more; what runs may finish within `grace` seconds, the rest goes back.
 
         What goes back is queued as if it had never been begun.
         """
-        self._draining = True
-        await self._settled.wait()  # what is being claimed becomes a run, and nothing after it
+        await self.settle()
         await self.runs.leave(grace)
         left = list(self._tasks)
         for task in left:

@@ -178,8 +178,8 @@ class Life:
 
     async def _drain(self) -> None:
         self.service.draining.on = True
-        at_work = any(one.state == "busy" for one in self.service.supervisor.conditions())
-        grace = self.service.settings.drain_seconds if at_work else 0.0
+        is_drawing = await self.dispatcher.settle()
+        grace = self.service.settings.drain_seconds if is_drawing else 0.0
         self.tell(Leaves(grace))
         log.info("draining", seconds=grace)
         drained = asyncio.create_task(self.dispatcher.drain(grace))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx2
+from processes import fake_workers
 from storm_hatch import hatch
 
 ROOT: Final = Path(__file__).parents[3]
@@ -139,7 +140,7 @@ class Server:
 
     def workers(self) -> list[int]:
         """The processes that draw for it."""
-        return [pid for pid in children(self.pid) if b"linocut.workers.fake" in _line(pid)]
+        return fake_workers(self.pid)
 
     def files(self) -> int:
         """How many descriptors it holds."""
@@ -167,19 +168,3 @@ class Server:
         if self.process is not None and self.process.exitcode is None:
             self.process.kill()
             self.process.join()
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    found: list[int] = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += [int(word) for word in path.read_text(encoding="ascii").split()]
-    return found
-
-
-def _line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
