@@ -64,10 +64,15 @@ WORDS = ("a red apple", "draw the apple on a blue background", "turn it into a s
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
-    """The toy, which the whole recipe now takes for MINI; and it knows two concepts only."""
+    """The toy, which the whole recipe now takes for MINI; and it knows two concepts only.
+
+    So few are on every grid: by their shares some grids would be empty.
+    """
     for module in (autoencoder, export, network, text_encoder, transformer, views):
         monkeypatch.setattr(module, "MINI", TOY)
     monkeypatch.setattr(views, "CONCEPTS", CONCEPTS[:2])
+    for share in ("CONCEPTS_OF_RATIOS", "CONCEPTS_ELSEWHERE"):
+        monkeypatch.setattr(views, share, 1.0)
     return TOY
 
 

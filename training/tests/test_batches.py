@@ -1,6 +1,7 @@
 """A batch is decided by its step alone, and its words fit its pictures."""
 
 import random
+from itertools import product
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def test_edits_and_other_grids_come_as_often_as_planned(source, monkeypatch) -> 
     drawn: list[int] = []
     edited: list[int] = []
     monkeypatch.setattr(source, "_edits", lambda grid, rng: edited.append(grid))
-    monkeypatch.setattr(source, "_captioned", lambda grid, rng: drawn.append(grid))
+    monkeypatch.setattr(source, "_captioned", lambda grid, rng, share: drawn.append(grid))
     for step in range(steps):
         source.batch(step, 0)
     assert plan.edit_share >= 0.15
@@ -64,10 +65,10 @@ def test_edits_and_other_grids_come_as_often_as_planned(source, monkeypatch) -> 
 
 def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) -> None:
     monkeypatch.setattr(captions, "caption", lambda *asked: asked[:3])
-    empty = white = seen = 0
+    empty = white = graded = seen = 0
     for step in range(15):
         grid = (0, 1, len(views.grids_of_ratios()))[step % 3]
-        batch = source._captioned(grid, random.Random(step))
+        batch = source._captioned(grid, random.Random(step), None)
         assert batch.reference_BCHW is None
         count = len(batch.captions)
         assert batch.clean_BCHW.shape == (count, 8, *views.grids()[grid])
@@ -78,10 +79,12 @@ def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) 
         for number, (asked, instead) in zip(numbers(batch.clean_BCHW), asked_for, strict=True):
             view = source.views[grid][number]
             assert view.placement < batches.ASKED_PLACEMENTS
-            style, colour = views.STYLE_NAMES[view.style], views.COLOUR_NAMES[view.colour]
+            style, colour = views.STYLE_NAMES[view.style], views.BACKGROUND_NAMES[view.colour]
             assert asked in ("", (CONCEPTS[view.concept], style, colour))
             empty += asked == ""
             white += view.colour == views.WHITE
+            graded += captions.ends(colour)[0] != captions.ends(colour)[1]
+            assert grid == 0 or colour in views.COLOUR_NAMES
             if not asked:
                 assert instead == ""
                 continue
@@ -90,6 +93,7 @@ def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) 
             assert other == RIVALS.get(style, style)
     assert 0.07 < empty / seen < 0.13
     assert 0.28 < white / seen < 0.39
+    assert graded > 10
 
 
 @pytest.mark.parametrize("grid", [0, 1])
@@ -112,21 +116,87 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(
                 continue
             kinds.append(asked[0])
             assert asked[0] == ("background" if same_style else "style")
-            concept, colour = CONCEPTS[target.concept], views.COLOUR_NAMES[target.colour]
+            concept, colour = CONCEPTS[target.concept], views.BACKGROUND_NAMES[target.colour]
             assert asked[1:] == (concept, views.STYLE_NAMES[target.style], colour)
             style = views.STYLE_NAMES[target.style]
             assert instead[1:] == (concept, RIVALS.get(style, style), colour)
-    assert 0.5 < kinds.count("background") / len(kinds) < 0.7
-    # Beside white there is one background on the other grids: half of the edits of it begin there,
-    # and all those of style.
+    share = kinds.count("background") / len(kinds)
+    assert abs(share - batches.BACKGROUND_EDIT_SHARE) < 0.1
+    # Beside white there is one background on the other grids: two thirds of the edits of it begin
+    # there, and all those of style, but between two that have the same other one.
     least, most = ((0.2, 0.4), (0.7, 0.9))[grid]
     assert least < on_white.count(True) / len(on_white) < most
+
+
+def share_of_the_second(source: Source, steps: range) -> float:
+    """Of the pictures of these steps: those of the toy's second concept."""
+    grids = {grid: place for place, grid in enumerate(source.grids)}
+    seen = []
+    for step in steps:
+        clean_BCHW = source.batch(step, 0).clean_BCHW
+        there = source.views[grids[tuple(clean_BCHW.shape[-2:])]]
+        seen += [there[number].concept for number in numbers(clean_BCHW)]
+    assert len(seen) > 30 * len(steps)
+    return seen.count(1) / len(seen)
+
+
+def test_the_newest_are_asked_for_more_often_in_the_first_stage(
+    training_folder, monkeypatch
+) -> None:
+    monkeypatch.setattr(batches, "FIRST", CONCEPTS[:1])
+    source = Source(training_folder, Plan(steps=60, edit_share=0, newest_share=0.85))
+    assert abs(share_of_the_second(source, range(60)) - 0.85) < 0.03
+    assert abs(share_of_the_second(source, range(60, 120)) - 0.5) < 0.04
+    all_alike = Source(training_folder, Plan(steps=60, edit_share=0))
+    assert abs(share_of_the_second(all_alike, range(60)) - 0.5) < 0.04
+
+
+@pytest.mark.parametrize("newest", [0, 2])
+def test_where_all_are_known_or_all_are_new_they_come_alike(
+    newest, training_folder, monkeypatch
+) -> None:
+    monkeypatch.setattr(batches, "FIRST", CONCEPTS[newest:2])
+    source = Source(training_folder, Plan(steps=60, edit_share=0, newest_share=0.85))
+    assert abs(share_of_the_second(source, range(60)) - 0.5) < 0.04
+
+
+def test_a_style_that_a_thing_is_held_out_of_is_never_shown(training_folder, monkeypatch) -> None:
+    held = {(0, "sticker"), (1, "cartoon")}
+    monkeypatch.setattr(batches, "HELD_PAIRS", held)
+    source = Source(training_folder, Plan())
+    asked_for: set[tuple[int, str]] = set()
+    restyled: set[tuple[int, str, str]] = set()
+
+    def shown(grid: int, latents_BCHW: Tensor) -> list[tuple[int, str]]:
+        seen = (source.views[grid][number] for number in numbers(latents_BCHW))
+        return [(view.concept, views.STYLE_NAMES[view.style]) for view in seen]
+
+    for step in range(30):
+        grid = (0, 1, len(views.grids_of_ratios()))[step % 3]
+        for share in (None, 0.5):
+            drawn = source._captioned(grid, random.Random(step), share)
+            asked_for.update(shown(grid, drawn.clean_BCHW))
+        if grid > 1:
+            continue
+        edited = source._edits(grid, random.Random(step))
+        targets, references = (
+            shown(grid, some) for some in (edited.clean_BCHW, edited.reference_BCHW)
+        )
+        for (concept, wanted), (_, given) in zip(targets, references, strict=True):
+            restyled.add((concept, given, wanted))
+    known = {(concept, style) for concept in range(2) for style in views.STYLE_NAMES} - held
+    assert asked_for == known
+    assert restyled == {
+        (concept, given, wanted)
+        for (concept, given), (other, wanted) in product(known, repeat=2)
+        if concept == other
+    }
 
 
 def test_canvases_come_more_often_once_they_are_taught(source, monkeypatch) -> None:
     plan, grids = source.plan, []
     monkeypatch.setattr(source, "_edits", lambda grid, rng: grids.append(grid))
-    monkeypatch.setattr(source, "_captioned", lambda grid, rng: grids.append(grid))
+    monkeypatch.setattr(source, "_captioned", lambda grid, rng, share: grids.append(grid))
     for step in range(plan.styled_end, plan.styled_end + 2000):
         source.batch(step, 0)
     assert abs(sum(grid != 0 for grid in grids) / len(grids) - plan.shaped_share) < 0.03
@@ -134,7 +204,7 @@ def test_canvases_come_more_often_once_they_are_taught(source, monkeypatch) -> N
 
 @pytest.mark.parametrize("grid", range(len(views.grids())))
 def test_the_square_view_in_the_middle_of_a_canvas_comes_with_it(source, grid) -> None:
-    batch = source._captioned(grid, random.Random(grid))
+    batch = source._captioned(grid, random.Random(grid), None)
     if grid == 0 or views.grids()[grid] in views.SMALLER:
         assert batch.square_BCHW is None
         return
@@ -164,7 +234,8 @@ def test_what_does_not_speak_of_style_is_the_same_in_another(source) -> None:
     assert len(about_colour) > 100
     assert all(asked == instead for asked, instead in about_colour)
     # Style edits, and of these what becomes flat.
-    assert 0.06 < sum(asked != instead for asked, instead in pairs) / len(pairs) < 0.14
+    share = (1 - batches.BACKGROUND_EDIT_SHARE) / 4 * (1 - batches.EMPTY_SHARE)
+    assert abs(sum(asked != instead for asked, instead in pairs) / len(pairs) - share) < 0.035
 
 
 def test_latents_of_other_views_are_refused(training_folder, monkeypatch) -> None:

@@ -9,12 +9,13 @@ import pytest
 from diffusers import Flux2Pipeline
 
 from linocut.catalog import MINI
-from linocut_training import card, fetch
+from linocut_training import card, fetch, gates
 from linocut_training.concepts import BACKGROUNDS, CONCEPTS, STYLES
 
 NUMBERS = {
     "concept_top1": (0.6123, 0.9417), "concept_top5": (0.8341, 0.9888), "style": (0.9129, 0.9962),
-    "background": (0.9784, 0.9993), "edits_obeyed": (0.7254, 0.9751),
+    "background": (0.9784, 0.9993), "gradients": (0.8214, 0.9642),
+    "held_out_pairs": (0.5678, 0.9583), "edits_obeyed": (0.7254, 0.9751),
     "edits_kept": (0.4316, 0.9251),
 }  # fmt: skip
 
@@ -39,6 +40,10 @@ def results() -> dict:
             "style": {"least": 0.9, "reached": 0.9129, "passed": True},
             "background": {"least": 0.98, "reached": 0.9784, "passed": False},
         },
+        "gates_of_real": {
+            "concept_top1": {"least": 0.8, "reached": 0.6502, "passed": False},
+            "style": {"least": 0.95, "reached": 0.9164, "passed": True},
+        },
     }
 
 
@@ -49,7 +54,14 @@ def canvases() -> dict:
     return {"weights_sha256": "abc", "num_inference_steps": 13, "shapes": shapes}
 
 
-def test_every_number_is_the_measured_one(results, canvases) -> None:
+def joined(text: str) -> str:
+    """The text without its line breaks."""
+    return " ".join(text.split())
+
+
+def test_every_number_is_the_measured_one(results, canvases, monkeypatch) -> None:
+    rules = {"canvases": {"one_concept_in": 7}}
+    monkeypatch.setattr(gates, "read_rules", lambda: rules)
     text = card.card(results, canvases, "an hour")
     table = text.split("## How well")[1].split("## Limits")[0]
     for name, words in card.MEASURES.items():
@@ -58,16 +70,34 @@ def test_every_number_is_the_measured_one(results, canvases) -> None:
     measured = [number for pair in NUMBERS.values() for number in pair] + [0.8637, 0.9472]
     expected = sorted([*(f"{100 * number:.1f}" for number in measured), "88", "77"])
     assert "16:9 88%, 21:9 77%." in text
-    assert "seed 1 and 13 steps" in text.replace("\n ", "")
+    assert "Of one thing in 7, each once with seed 1 and 13 steps" in joined(text)
     assert sorted(re.findall(r"[\d.]+(?=%)", text)) == expected
     assert "`emojione`" in table
     assert "fixed: an hour." in text
 
 
 def test_what_was_missed_is_said(results, canvases) -> None:
-    assert "these are missed: right background (98 %)" in card.card(results, canvases, "an hour")
+    behind = "right background (98 %)"
+    of_real = "right thing (top-1) of what the judge names on real cut-outs (80 %)"
+
+    def missed() -> str:
+        (said,) = re.findall(
+            r"set before the training, (.*?)\. Read", joined(card.card(results, canvases, ""))
+        )
+        return str(said)
+
+    assert missed() == f"these are missed: {behind}, {of_real}"
     results["gates"]["background"]["passed"] = True
-    assert "all are reached" in card.card(results, canvases, "an hour")
+    assert missed() == f"these are missed: {of_real}"
+    results["gates_of_real"]["concept_top1"]["passed"] = True
+    assert missed() == "all are reached"
+    results["gates"]["background"]["passed"] = False
+    assert missed() == f"these are missed: {behind}"
+
+
+def test_everything_that_has_a_gate_has_words() -> None:
+    rules = gates.read_rules()
+    assert {*rules["gates"], *rules["of_real"]} <= set(card.MEASURES)
 
 
 def test_what_was_not_measured_is_not_in_the_table(results, canvases) -> None:
@@ -93,7 +123,7 @@ def test_what_was_always_recognised_is_not_called_least(results, canvases) -> No
     for row in results["concepts"]:
         row["top1"] = 3
     (worst,) = re.findall(r"Least recognised: (.*)\.", card.card(results, canvases, ""))
-    assert len(worst.split(", ")) == card.NUM_WORST
+    assert len(worst.split(", ")) == card.NUM_WORST == 50
 
 
 def test_everything_it_knows_is_named_and_nothing_is_left_to_fill_in(results, canvases) -> None:

@@ -16,7 +16,10 @@ from linocut_training.concepts import (
     CONCEPTS,
     DEFAULT_BACKGROUND,
     DEFAULT_STYLE,
+    EDITIONS,
+    FIRST,
     GROUPS,
+    HELD_PAIRS,
     KNOWN_GROUPS,
     STYLES,
     VOCABULARY,
@@ -26,12 +29,17 @@ from linocut_training.concepts import (
 
 HEADER: Final = "\t".join(concepts.COLUMNS)
 APPLE: Final = "first\tfood\t1f34e\tred apple\tapple"
-KNOWN_BY_SHA256: Final = "d871fccf1c3565d3f5edf7e04e77b78eca6576c29c409fb093dc0cda1321279f"
+FIRST_BY_SHA256: Final = "d871fccf1c3565d3f5edf7e04e77b78eca6576c29c409fb093dc0cda1321279f"
+SECOND_BY_SHA256: Final = "9ed53b4c634db30d1aa75c67d09e18cfaca200e9b77dc0517ae929c654f98993"
 
 
-def test_what_the_checkpoint_knows_is_what_it_was_trained_on() -> None:
-    rows = (repr(_row(concept)) for concept in CONCEPTS)
-    assert hashlib.sha256("\n".join(rows).encode()).hexdigest() == KNOWN_BY_SHA256
+@pytest.mark.parametrize(
+    ("edition", "known_by"),
+    [(FIRST, FIRST_BY_SHA256), (CONCEPTS[len(FIRST) :], SECOND_BY_SHA256)],
+)
+def test_what_the_checkpoint_knows_is_what_it_was_trained_on(edition, known_by) -> None:
+    rows = (repr(_row(concept)) for concept in edition)
+    assert hashlib.sha256("\n".join(rows).encode()).hexdigest() == known_by
 
 
 def test_the_concepts_stand_in_the_order_of_the_committed_prompts() -> None:
@@ -41,7 +49,8 @@ def test_the_concepts_stand_in_the_order_of_the_committed_prompts() -> None:
 
 def test_the_vocabulary_begins_with_what_is_known_and_has_a_thousand_concepts() -> None:
     assert VOCABULARY[: len(CONCEPTS)] == CONCEPTS
-    assert len(CONCEPTS) == 116
+    assert CONCEPTS[: len(FIRST)] == FIRST
+    assert (len(FIRST), len(CONCEPTS)) == (116, 290)
     assert len(VOCABULARY) >= 1000
 
 
@@ -56,8 +65,8 @@ def test_no_word_means_two_things() -> None:
     assert not [word for word, count in Counter(map(str.casefold, words)).items() if count > 1]
 
 
-def test_everything_to_be_learned_can_be_asked_for_in_other_words() -> None:
-    assert all(1 <= len(concept.synonyms) <= 5 for concept in VOCABULARY[len(CONCEPTS) :])
+def test_all_that_came_after_the_first_can_be_asked_for_in_other_words() -> None:
+    assert all(1 <= len(concept.synonyms) <= 5 for concept in VOCABULARY[len(FIRST) :])
 
 
 def test_no_word_of_a_style_is_in_a_name() -> None:
@@ -87,7 +96,7 @@ def test_near_copies_of_a_drawing_are_left_out() -> None:
         ("first\tfood\t1f34c\tbanana", "4 columns, not 5"),
         (APPLE + "\tmore", "6 columns, not 5"),
         ("", "1 columns, not 5"),
-        ("last\tfood\t1f34c\tbanana\t", "edition 'last' is none of first, next"),
+        ("last\tfood\t1f34c\tbanana\t", "edition 'last' is none of first, second, next"),
         ("first\tfruit\t1f34c\tbanana\t", "group 'fruit' is none of food, animals"),
         ("first\tfood\t1F34C\tbanana\t", "code point '1F34C' is not lower-case hex"),
         ("first\tfood\t\tbanana\t", "code point '' is not lower-case hex"),
@@ -109,9 +118,12 @@ def test_a_row_that_cannot_be_meant_is_refused_by_name(row: str, reason: str) ->
     assert str(refused.value).startswith(f"vocabulary, line 3, {row!r}: {reason}")
 
 
-def test_an_edition_stands_in_one_piece() -> None:
-    rows = (HEADER, APPLE.replace("first", "next"), "first\tfood\t1f34c\tbanana\t")
-    with pytest.raises(BadVocabulary, match=r"line 3.*edition 'first' stands after a later one"):
+@pytest.mark.parametrize(("earlier", "later"), list(combinations(EDITIONS, 2)))
+def test_an_edition_stands_in_one_piece(earlier, later) -> None:
+    rows = (HEADER, APPLE.replace("first", later), f"{earlier}\tfood\t1f34c\tbanana\t")
+    with pytest.raises(
+        BadVocabulary, match=rf"line 3.*edition '{earlier}' stands after a later one"
+    ):
         read_vocabulary("\n".join(rows))
 
 
@@ -126,6 +138,7 @@ def test_a_row_becomes_a_concept() -> None:
     read = read_vocabulary(f"{HEADER}\n{APPLE}\n{row}\n")
     assert {edition: [astuple(it) for it in found] for edition, found in read.items()} == {
         "first": [("red_apple", "red apple", ("apple",), "food", "1f34e")],
+        "second": [],
         "next": [
             (
                 "ships_big_anchor",
@@ -141,7 +154,8 @@ def test_a_row_becomes_a_concept() -> None:
 def test_the_vocabulary_that_ships_is_the_one_that_is_read() -> None:
     shipped = resources.files("linocut_training").joinpath("vocabulary.tsv")
     read = read_vocabulary(shipped.read_text(encoding="utf-8"))
-    assert (*read["first"], *read["next"]) == VOCABULARY
+    assert (*read["first"], *read["second"], *read["next"]) == VOCABULARY
+    assert (*read["first"], *read["second"]) == CONCEPTS
 
 
 def test_every_known_group_is_used_and_todays_come_first() -> None:
@@ -152,7 +166,19 @@ def test_every_known_group_is_used_and_todays_come_first() -> None:
 def test_every_group_has_its_share() -> None:
     sizes = {group: sum(concept.group == group for concept in CONCEPTS) for group in GROUPS}
     assert min(sizes.values()) >= 8
-    assert len(GROUPS) == 7
+    assert len(GROUPS) == 8
+
+
+def test_one_in_seven_of_the_newest_is_held_out_of_one_style_that_has_to_be_named() -> None:
+    held = Counter(index for index, _ in HELD_PAIRS)
+    newest = range(len(FIRST), len(CONCEPTS))
+    assert set(held) <= set(newest)
+    assert set(held.values()) == {1}  # it is known from the other styles
+    assert abs(len(held) / len(newest) - 1 / 7) < 0.01
+    assert {CONCEPTS[index].group for index in held} == {CONCEPTS[index].group for index in newest}
+    styles = Counter(style for _, style in HELD_PAIRS)
+    assert set(styles) == set(STYLES) - {DEFAULT_STYLE}
+    assert max(styles.values()) - min(styles.values()) <= 1
 
 
 def test_the_defaults_exist() -> None:

@@ -16,10 +16,12 @@ from linocut_training import (
     classifier,
     evaluate,
     fetch,
+    fidelity,
     parallel,
     plans,
     rasterise,
     ratios,
+    sheets,
     text_encoder,
     views,
 )
@@ -102,6 +104,7 @@ def test_an_unfinished_training_is_not_exported_unasked(run, ran, capsys) -> Non
     [
         ("cpu", (), 3, plans.WHOLE),
         ("cpu", ("--from", "earlier"), 3, plans.GOING_ON),
+        ("cpu", ("--from", "earlier", "--plan", "growing"), 3, plans.GROWING),
         ("cpu", ("--from", "earlier", "--plan", "restyling"), 3, plans.RESTYLING),
         ("cpu", ("--from", "earlier", "--plan", "reshaping"), 3, plans.RESHAPING),
         ("cuda", (), 1, plans.ON_GPU),
@@ -174,6 +177,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         evaluate, "evaluate", lambda out, work, to: asked.append(f"judge {to.name}")
     )
     monkeypatch.setattr(ratios, "measure", lambda out, work: asked.append(f"canvases {out.name}"))
+    monkeypatch.setattr(fidelity, "measure", lambda out, work: asked.append(f"loss {out.name}"))
+    monkeypatch.setattr(sheets, "make", lambda out, to: asked.append(f"sheets {to.name}"))
     monkeypatch.setattr(card, "write", lambda work, folder: asked.append(f"card {folder.name}"))
     monkeypatch.setattr(text_encoder, "phrases", lambda work: corpus)
     monkeypatch.setattr(text_encoder, "_teach", lambda corpus, work: taught)
@@ -218,7 +223,10 @@ def test_the_whole_recipe_makes_a_checkpoint_that_draws(
     monkeypatch.setenv("CXX", "no-compiler")  # a minute for a network that trains in milliseconds
     run()
     assert launched == ["train in 2", "encode_share in 2", "train in 2"]
-    assert asked == ["fetch", "classifier", "judge evaluation", "canvases out", "card card"]
+    assert asked == [
+        *("fetch", "classifier", "judge evaluation", "canvases out", "loss out"),
+        *("sheets evaluation", "card card"),
+    ]
     with Engine.open(tmp_path / "out", device="cpu") as engine:
         assert engine.checkpoint.config == toy
         request = ImageRequest(prompt="a red apple", width=64, height=64, num_inference_steps=1)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from linocut_training import fetch, icons, rasterise
-from linocut_training.concepts import CONCEPT_OF, STYLES
+from linocut_training.concepts import CONCEPT_OF, EXTRA_SOURCES, STYLES
 
 CIRCLE = '<circle cx="5" cy="5" r="2" fill="#d01020"/>'
 PACK = {
@@ -141,6 +141,28 @@ def test_a_package_without_code_points_is_searched_by_its_own_names() -> None:
     names = icons.names_of(CONCEPT_OF["eggplant"], "fxemoji", "eggplant")
     assert names[0] == "aubergine"
     assert icons.names_of(CONCEPT_OF["eggplant"], "noto-v1", "eggplant")[0] == "eggplant"
+
+
+def test_a_drawing_that_is_another_thing_is_not_taken_for_its_name() -> None:
+    # This package has one mouse, and it is a head.
+    whole, head = CONCEPT_OF["mouse"], CONCEPT_OF["mouse_face"]
+    assert icons.names_of(whole, "fxemoji", "mouse") == ()
+    assert icons.names_of(head, "fxemoji", "mouse-face")[0] == "mouse"
+    assert icons.names_of(whole, "noto-v1", "mouse")[0] == "mouse"
+    drawings = {"mouse": icons.Drawing("mouse", CIRCLE), "fox": icons.Drawing("fox", CIRCLE)}
+    found = {
+        key: rasterise._find(CONCEPT_OF[key], "fxemoji", drawings, iconify_name=name)
+        for key, name in (("mouse", "mouse"), ("mouse_face", "mouse-face"), ("fox", "fox"))
+    }
+    assert found == {"mouse": None, "mouse_face": drawings["mouse"], "fox": drawings["fox"]}
+
+
+def test_only_concepts_and_sources_that_there_are_have_names_of_their_own() -> None:
+    for table in (icons.OWN_NAMES, icons.OTHER_THINGS):
+        assert set(table) <= set(EXTRA_SOURCES)
+        assert {key for keys in table.values() for key in keys} <= set(CONCEPT_OF)
+    for source, keys in icons.OTHER_THINGS.items():
+        assert not keys & icons.OWN_NAMES[source].keys()
 
 
 def test_a_package_that_cannot_be_had_is_named(

@@ -1,5 +1,6 @@
 """Shapes that are not square are judged by the same eyes."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 
 from linocut.request import ImageRequest, Picture
 from linocut.sizes import ASPECT_RATIOS
-from linocut_training import ratios
-from linocut_training.concepts import CONCEPTS
+from linocut_training import gates, ratios
+from linocut_training.concepts import CONCEPT_OF, CONCEPTS, GROUPS, STYLES
 from linocut_training.evaluate import draw_share
 from linocut_training.gates import Seen
+
+ONE_IN = gates.read_rules()["canvases"]["one_concept_in"]
 
 
 class Counting:
@@ -30,7 +33,7 @@ def blank(request: ImageRequest) -> Picture:
     return Picture(request.width, request.height, bytes(3 * request.width * request.height))
 
 
-def test_every_thing_is_drawn_and_judged_once_in_every_shape(
+def test_some_things_are_drawn_and_judged_once_in_every_shape(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, judge = ratios.requests(), Counting()
@@ -41,10 +44,23 @@ def test_every_thing_is_drawn_and_judged_once_in_every_shape(
     monkeypatch.setattr(ratios.Judge, "open", lambda work: judge)
     found = ratios.judged(Path("unused"), tmp_path)
     assert list(found) == [*(name.replace(":", "-") for name in ASPECT_RATIOS), "2-1", "4-1"]
-    assert len(asked) == len(judge.shapes) == len(CONCEPTS) * len(found)
+    count = -(-len(CONCEPTS) // ONE_IN)
+    assert len(asked) == len(judge.shapes) == count * len(found)
     assert set(judge.shapes) == {(h, w, 3) for w, h in ratios.SHAPES.values()}
-    assert {shares["pictures"] for shares in found.values()} == {len(CONCEPTS)}
-    assert {shares["concept_top1"] for shares in found.values()} == {round(1 / len(CONCEPTS), 4)}
+    assert {shares["pictures"] for shares in found.values()} == {count}
+    assert {shares["concept_top1"] for shares in found.values()} == {round(1 / count, 4)}
+
+
+def test_one_thing_in_so_many_is_asked_for_and_all_groups_and_styles_are(monkeypatch) -> None:
+    asked = ratios.asked()
+    assert [prompt.concept for prompt in asked] == list(CONCEPT_OF)[::ONE_IN]
+    assert {CONCEPT_OF[prompt.concept].group for prompt in asked} == set(GROUPS)
+    styles = Counter(prompt.style for prompt in asked)
+    assert set(styles) == set(STYLES)
+    assert max(styles.values()) - min(styles.values()) <= 1
+    rules = {"canvases": {"one_concept_in": 2}}
+    monkeypatch.setattr(gates, "read_rules", lambda: rules)
+    assert [prompt.concept for prompt in ratios.asked()] == list(CONCEPT_OF)[::2]
 
 
 def test_only_the_api_s_ratios_have_a_gate_and_those_below_it_are_named() -> None:

@@ -1,7 +1,8 @@
 """The views: always the same ones in the same order, and latents that belong to them."""
 
 from collections import Counter
-from dataclasses import replace
+from functools import cache
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from linocut.catalog import MINI
 from linocut.sizes import ASPECT_RATIOS, DIVISORS, size_of
-from linocut_training import views
+from linocut_training import captions, views
 from linocut_training.concepts import BACKGROUNDS, CONCEPTS, STYLES
 
 SIDEWAYS = (8, 12)
@@ -28,10 +29,17 @@ class Blurred:
         return F.pad(means, (0, 0, 0, 0, 0, MINI.transformer.in_channels - 3))
 
 
+@cache
+def learned_on(grid: views.Grid) -> tuple[views.View, ...]:
+    """Every view of a grid, for tests that leave the views as they are: it takes a while."""
+    return tuple(views.views_on(grid))
+
+
 @pytest.fixture
 def work(tmp_path, cutouts, monkeypatch) -> Path:
     """A training folder with the cut-outs of two concepts, and grids enough to see the point."""
     monkeypatch.setattr(views, "CONCEPTS", CONCEPTS[:2])
+    monkeypatch.setattr(views, "CONCEPTS_OF_RATIOS", 1.0)
     monkeypatch.setattr(views, "PLACEMENTS", 2)
     monkeypatch.setattr(views, "grids", lambda: (views.SQUARE, SIDEWAYS))
     cutouts(tmp_path)
@@ -67,51 +75,106 @@ def test_views_come_in_the_same_sorted_order_every_time(grid) -> None:
     found = list(views.views_on(grid))
     assert found == list(views.views_on(grid))
     assert len(set(found)) == len(found)
-    keys = [(view.concept, view.style, view.placement) for view in found]
+    keys = [(view.concept, view.style, view.placement, view.colour) for view in found]
     assert keys == sorted(keys)
-    both = {(concept, style) for concept in range(len(CONCEPTS)) for style in range(len(STYLES))}
-    if grid == RARE:
-        assert len(keys) == len(both) / 2
-        assert {concept for concept, *_ in keys} == set(range(len(CONCEPTS)))
-        assert {style for _, style, _ in keys} == set(range(len(STYLES)))
-    else:
-        assert {key[:2] for key in keys} == both
+    styles = Counter(concept for concept, _ in {key[:2] for key in keys})
+    assert set(styles.values()) == {views.STYLES_ELSEWHERE if grid == RARE else len(STYLES)}
+    assert {style for _, style, *_ in keys} == set(range(len(STYLES)))
+    assert (set(styles) == set(range(len(CONCEPTS)))) == (grid == views.SQUARE)
 
 
 def test_the_order_is_the_one_that_latents_on_disk_were_written_in() -> None:
     # A change here makes every latent that lies on someone's disk another view's.
     grids = (views.SQUARE, SIDEWAYS, RARE)
-    square, sideways, rare = (list(views.views_on(grid)) for grid in grids)
-    assert len(square) == len(CONCEPTS) * 4 * 6 * 14
-    assert len(sideways) == len(CONCEPTS) * 4 * 2
-    assert len(rare) == len(CONCEPTS) * 2
-    assert [view.colour for view in square[:15]] == [*range(14), 0]
-    assert [view.colour for view in sideways[:8]] == [0, 12, 0, 2, 0, 9, 0, 7]
-    assert [(view.style, view.colour) for view in rare[:4]] == [(0, 0), (3, 10), (2, 0), (3, 5)]
+    square, sideways, rare = (learned_on(grid) for grid in grids)
+    assert len(square) == len(CONCEPTS) * 4 * 3 * (5 + 1)
+    assert len(sideways) == 75 * 4 * 2
+    assert len(rare) == 47 * 2
+    assert [(view.placement, view.colour) for view in square[:18]] == [
+        (0, 0), (0, 2), (0, 9), (0, 11), (0, 12), (0, 106),
+        (1, 0), (1, 2), (1, 9), (1, 10), (1, 12), (1, 154),
+        (2, 0), (2, 6), (2, 7), (2, 9), (2, 12), (2, 80),
+    ]  # fmt: skip
+    assert views.BACKGROUND_NAMES[106] == "light blue to red gradient"
+    assert {view.concept for view in sideways[:8]} == {4}
+    assert [view.colour for view in sideways[:8]] == [0, 11, 0, 11, 0, 6, 0, 11]
+    assert [(view.concept, view.style, view.colour) for view in rare[:4]] == [
+        (1, 2, 0), (1, 3, 9), (8, 0, 7), (8, 2, 7)
+    ]  # fmt: skip
 
 
-def test_a_concept_has_about_five_hundred_views() -> None:
-    seen = Counter(view.concept for grid in views.grids() for view in views.views_on(grid))
-    assert set(seen.values()) == {486}
+def test_a_concept_has_about_a_hundred_views() -> None:
+    seen = Counter(view.concept for grid in views.grids() for view in learned_on(grid))
     assert len(seen) == len(CONCEPTS)
+    assert seen.total() == 29_194
+    assert (min(seen.values()), max(seen.values())) == (74, 128)
 
 
 def test_a_square_view_has_partners_that_differ_in_one_thing() -> None:
-    known = set(views.views_on(views.SQUARE))
-    for view in list(known)[::997]:
-        assert {replace(view, style=style) for style in range(len(STYLES))} <= known
-        assert {replace(view, colour=colour) for colour in range(len(BACKGROUNDS))} <= known
+    colours: dict[tuple[int, int], dict[int, set[int]]] = {}
+    for view in learned_on(views.SQUARE):
+        of_styles = colours.setdefault((view.concept, view.placement), {})
+        of_styles.setdefault(view.style, set()).add(view.colour)
+    assert len(colours) == len(CONCEPTS) * views.PLACEMENTS
+    for of_styles in colours.values():
+        assert set(of_styles) == set(range(len(STYLES)))
+        assert all(found == of_styles[0] for found in of_styles.values())
+    found = Counter(colour for of_styles in colours.values() for colour in of_styles[0])
+    assert found[views.WHITE] == len(colours)
+    coloured = {colour: found[colour] for colour in views.COLOURED}
+    assert sum(coloured.values()) == 4 * len(colours)
+    assert min(coloured.values()) > 0.75 * 4 * len(colours) / len(views.COLOURED)
+    assert found.total() == (1 + 4 + 1) * len(colours)
+    assert len(found) > 0.95 * len(views.BACKGROUND_NAMES)  # nearly every gradient is somewhere
+
+
+def test_every_placement_of_a_square_has_a_gradient() -> None:
+    graded = Counter(
+        (view.concept, view.style, view.placement)
+        for view in learned_on(views.SQUARE)
+        if view.colour >= len(BACKGROUNDS)
+    )
+    assert set(graded.values()) == {1}
+    assert len(graded) == len(CONCEPTS) * len(STYLES) * views.PLACEMENTS
+    ends = [captions.ends(name) for name in views.BACKGROUND_NAMES]
+    assert ends[: len(BACKGROUNDS)] == [(name, name) for name in BACKGROUNDS]
+    assert set(ends[len(BACKGROUNDS) :]) == set(permutations(BACKGROUNDS, 2))
+
+
+@pytest.mark.parametrize("grid", views.grids()[1:])
+def test_a_view_on_another_grid_has_its_partner_on_the_square(grid) -> None:
+    found = set(learned_on(grid))
+    assert found <= set(learned_on(views.SQUARE))
+    assert {view.placement for view in found} == {0}
+
+
+@pytest.mark.parametrize("of_ratios", [True, False])
+def test_other_grids_have_their_share_of_the_concepts_and_not_the_same_ones(of_ratios) -> None:
+    share = views.CONCEPTS_OF_RATIOS if of_ratios else views.CONCEPTS_ELSEWHERE
+    assert share == (0.3 if of_ratios else 0.12)
+    there = [
+        {view.concept for view in learned_on(grid)}
+        for grid in views.grids()[1:]
+        if (grid in views.grids_of_ratios()) == of_ratios
+    ]
+    count = len(CONCEPTS)
+    spread = (share * (1 - share) / count) ** 0.5
+    assert all(abs(len(some) / count - share) < 3.5 * spread for some in there)
+    assert abs(sum(map(len, there)) / len(there) / count - share) < 0.02
+    seldom = (1 - share) ** len(there)
+    assert len(set.union(*there)) > (1 - 2 * seldom) * count
 
 
 def test_rare_grids_are_white_as_often_as_is_asked_for() -> None:
-    colours = Counter(view.colour for view in views.views_on(RARE))
+    rare = views.grids()[len(views.grids_of_ratios()) :]
+    colours = Counter(view.colour for grid in rare for view in learned_on(grid))
     assert set(colours) == set(range(14))
-    assert abs(colours[views.WHITE] / colours.total() - views.WHITE_SHARE) < 0.06
+    assert abs(colours[views.WHITE] / colours.total() - views.WHITE_SHARE) < 0.03
 
 
 def test_other_grids_have_white_and_all_other_colours_somewhere() -> None:
     colours: dict[tuple[int, int], list[int]] = {}
-    for view in views.views_on(SIDEWAYS):
+    for view in learned_on(SIDEWAYS):
         colours.setdefault((view.concept, view.style), []).append(view.colour)
     for found in colours.values():
         assert found[0] == views.WHITE
@@ -129,6 +192,19 @@ def test_another_background_leaves_the_object_alone(work) -> None:
         same = (changed == plain).all(-1)
         assert 0.15 < same.mean() < 0.6
         assert (behind | same).mean() > 0.95  # the rest is the object's soft edge
+
+
+def test_a_gradient_runs_from_the_top_to_the_bottom_behind_the_object(work) -> None:
+    colour = views.BACKGROUND_NAMES.index("yellow to blue gradient")
+    graded = views.picture(work, views.View(0, 2, 1, colour), views.SQUARE)
+    plain = views.picture(work, views.View(0, 2, 1, views.WHITE), views.SQUARE)
+    assert (graded[0] == BACKGROUNDS["yellow"]).all()
+    assert (graded[-1] == BACKGROUNDS["blue"]).all()
+    assert (graded[:, 0] == graded[:, -1]).all()
+    same = (graded == plain).all(-1)
+    assert 0.15 < same.mean() < 0.6
+    behind = (graded == graded[:, :1]).all(-1)
+    assert (behind | same).mean() > 0.95
 
 
 def test_another_style_stands_where_the_first_stood(work) -> None:

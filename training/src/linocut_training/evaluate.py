@@ -305,7 +305,7 @@ def sheets(
 ) -> None:
     """sheet-<group>.webp with the first seed of every concept, and of gradients and edits one."""
     shown = list(zip(asked, drawn, seen, strict=True))
-    first = min(one.seed for one in asked if isinstance(one, Prompt))
+    first = min(one.seed for one in asked if isinstance(one, Prompt) and not one.is_graded)
     for group in GROUPS:
         tiles = [
             tile([pixels], one.concept, it.concepts[0], right=it.concepts[0] == one.concept)

@@ -1,10 +1,11 @@
 """What the transformer learns from: latents of every concept in every style, encoded once.
 
-A view is one concept, style, placement and background on one grid of tokens: about 95 of a concept.
-On the square grid every placement of a concept has some backgrounds, and these in every style, so
-that two views that differ in one thing make an edit: (reference, instruction, target). On a wider
-or taller grid, which some of the concepts have, the square picture stands in the middle, token by
-token, and its background goes on beside it: what is learned of a thing on one grid is true on all.
+A view is one concept, style, placement and background on one grid of tokens: about 100 of a
+concept. On the square grid every placement of a concept has some backgrounds, and these in every
+style, so that two views that differ in one thing make an edit: (reference, instruction, target). On
+a wider or taller grid, which some of the concepts have, the square picture stands in the middle,
+token by token, and its background goes on beside it: what is learned of a thing on one grid is true
+on all.
 """
 
 from __future__ import annotations
