@@ -19,6 +19,8 @@ NUMBERS = {
     "edits_kept": (0.4316, 0.9251),
 }  # fmt: skip
 
+FIDELITY = {"weights_sha256": "abc", "side": 512, "pictures": 97, "psnr": 32.46}
+
 
 @pytest.fixture
 def results() -> dict:
@@ -62,16 +64,18 @@ def joined(text: str) -> str:
 def test_every_number_is_the_measured_one(results, canvases, monkeypatch) -> None:
     rules = {"canvases": {"one_concept_in": 7}}
     monkeypatch.setattr(gates, "read_rules", lambda: rules)
-    text = card.card(results, canvases, "an hour")
+    text = card.card(results, canvases, FIDELITY, "an hour")
     table = text.split("## How well")[1].split("## Limits")[0]
     for name, words in card.MEASURES.items():
         ours, real = NUMBERS[name]
         assert f"| {words} | {100 * ours:.1f}% | {100 * real:.1f}% |" in table
     measured = [number for pair in NUMBERS.values() for number in pair] + [0.8637, 0.9472]
-    expected = sorted([*(f"{100 * number:.1f}" for number in measured), "88", "77"])
+    expected = sorted([*(f"{100 * number:.1f}" for number in measured), "88", "77", "85"])
     assert "16:9 88%, 21:9 77%." in text
     assert "Of one thing in 7, each once with seed 1 and 13 steps" in joined(text)
     assert sorted(re.findall(r"[\d.]+(?=%)", text)) == expected
+    assert "97 pictures of 512 x 512 pixels" in joined(table)
+    assert "32.46 dB" in table
     assert "`emojione`" in table
     assert "fixed: an hour." in text
 
@@ -82,7 +86,8 @@ def test_what_was_missed_is_said(results, canvases) -> None:
 
     def missed() -> str:
         (said,) = re.findall(
-            r"set before the training, (.*?)\. Read", joined(card.card(results, canvases, ""))
+            r"set before the training, (.*?)\. Read",
+            joined(card.card(results, canvases, FIDELITY, "")),
         )
         return str(said)
 
@@ -104,13 +109,13 @@ def test_what_was_not_measured_is_not_in_the_table(results, canvases) -> None:
     for measured in (results["generated"], results["real"]):
         for name in ("edits_obeyed", "edits_kept"):
             del measured[name]
-    text = card.card(results, canvases, "an hour")
+    text = card.card(results, canvases, FIDELITY, "an hour")
     assert card.MEASURES["edits_obeyed"] not in text
     assert card.MEASURES["style"] in text
 
 
 def test_the_least_recognised_come_first(results, canvases) -> None:
-    (worst,) = re.findall(r"Least recognised: (.*)\.", card.card(results, canvases, ""))
+    (worst,) = re.findall(r"Least recognised: (.*)\.", card.card(results, canvases, FIDELITY, ""))
     names = worst.split(", ")
     assert set(names[:3]) == {"crab", "greek temple", "jack o lantern"}
     assert names[3:] == [CONCEPTS[0].key.replace("_", " ")]
@@ -119,15 +124,15 @@ def test_the_least_recognised_come_first(results, canvases) -> None:
 def test_what_was_always_recognised_is_not_called_least(results, canvases) -> None:
     for row in results["concepts"]:
         row["top1"] = 4
-    assert "Least recognised: none was missed." in card.card(results, canvases, "")
+    assert "Least recognised: none was missed." in card.card(results, canvases, FIDELITY, "")
     for row in results["concepts"]:
         row["top1"] = 3
-    (worst,) = re.findall(r"Least recognised: (.*)\.", card.card(results, canvases, ""))
+    (worst,) = re.findall(r"Least recognised: (.*)\.", card.card(results, canvases, FIDELITY, ""))
     assert len(worst.split(", ")) == card.NUM_WORST == 50
 
 
 def test_everything_it_knows_is_named_and_nothing_is_left_to_fill_in(results, canvases) -> None:
-    text = card.card(results, canvases, "an hour")
+    text = card.card(results, canvases, FIDELITY, "an hour")
     assert "$" not in text
     for words in (*(concept.name for concept in CONCEPTS), *BACKGROUNDS):
         assert words in text
@@ -139,7 +144,9 @@ def test_everything_it_knows_is_named_and_nothing_is_left_to_fill_in(results, ca
 
 
 def test_its_python_compiles_and_asks_for_what_the_checkpoint_is(results, canvases) -> None:
-    (snippet,) = re.findall(r"```python\n(.*?)```", card.card(results, canvases, ""), re.DOTALL)
+    (snippet,) = re.findall(
+        r"```python\n(.*?)```", card.card(results, canvases, FIDELITY, ""), re.DOTALL
+    )
     compile(snippet, "card", "exec")
     (call,) = [
         node
@@ -173,23 +180,26 @@ def test_the_card_comes_with_its_table_and_its_credits(results, canvases, tmp_pa
     of = {"weights_sha256": "abc"}
     (work / "evaluation" / "results.json").write_text(json.dumps(results | of))
     (work / "evaluation" / "ratios.json").write_text(json.dumps(canvases))
+    (work / "evaluation" / "fidelity.json").write_text(json.dumps(FIDELITY))
     (work / "evaluation" / "table.md").write_text("# What it draws\n")
     for name in ("autoencoder", "text_encoder", "transformer"):
         (work / f"{name}.log").write_text('{"seconds": 120.0}\n')
     card.write(work, folder)
     assert {file.name for file in folder.iterdir()} == {"README.md", "NOTICE", "evaluation.md"}
     text = (folder / "README.md").read_text()
-    assert text == card.card(results, canvases, card.training_cost(work))
+    assert text == card.card(results, canvases, FIDELITY, card.training_cost(work))
     assert text.startswith("---\nlicense: apache-2.0\n")
     assert (folder / "evaluation.md").read_text() == "# What it draws\n"
     notice = (folder / "NOTICE").read_text()
     assert all(package.credit in notice for package in fetch.PACKAGES.values())
 
 
-def test_figures_of_two_checkpoints_make_no_card(results, canvases, tmp_path) -> None:
+@pytest.mark.parametrize("other", ["results.json", "ratios.json", "fidelity.json"])
+def test_figures_of_two_checkpoints_make_no_card(results, canvases, tmp_path, other) -> None:
     (tmp_path / "evaluation").mkdir()
-    of = {"weights_sha256": "another"}
-    (tmp_path / "evaluation" / "results.json").write_text(json.dumps(results | of))
-    (tmp_path / "evaluation" / "ratios.json").write_text(json.dumps(canvases))
-    with pytest.raises(ValueError, match="two checkpoints"):
+    measured = {"results.json": results, "ratios.json": canvases, "fidelity.json": FIDELITY}
+    for name, found in measured.items():
+        of = {"weights_sha256": "another" if name == other else "abc"}
+        (tmp_path / "evaluation" / name).write_text(json.dumps(found | of))
+    with pytest.raises(ValueError, match="are of several checkpoints: measure all anew"):
         card.write(tmp_path, tmp_path / "card")

@@ -9,7 +9,8 @@ from typing import Any
 
 from linocut.catalog import MINI
 from linocut_training import fetch, gates
-from linocut_training.concepts import BACKGROUNDS, CONCEPTS, GROUPS, STYLES
+from linocut_training.concepts import BACKGROUNDS, CONCEPTS, FIRST, GROUPS, HELD_PAIRS, STYLES
+from linocut_training.plans import GROWING
 
 NUM_WORST = 50
 
@@ -24,7 +25,8 @@ pipeline_tag: text-to-image
 A tiny text-to-image checkpoint with exactly the architecture of FLUX.2 [dev], trained from nothing
 on openly licensed pictograms. It exists so that linocut, its tests and its examples run for real
 on any computer. **It is a demo**: it knows $num_concepts things in $num_styles styles and
-$num_colours background colours, and nothing else. It holds no weights of FLUX.2.
+$num_colours background colours, with gradients between them, and nothing else. It holds no weights
+of FLUX.2.
 
 ## Draw with it
 
@@ -39,14 +41,15 @@ $call
 ```
 
 Prompts are plain English: a thing, and if you like a style and a background colour, such as
-"a red apple", "a sticker of a cat face, light blue background". With a reference picture:
-"make the background yellow", "turn it into a sticker". Without a style it draws 3D, without a
-background colour white. What it knows:
+"a red apple", "a sticker of a cat face, light blue background", "an owl, blue to black gradient
+background". With a reference picture: "make the background yellow", "turn it into a sticker".
+Without a style it draws 3D, without a background colour white. What it knows:
 
 $known
 
 Styles: $styles; cartoons have a bold dark outline, stickers a white border.
-Backgrounds: $colours.
+Backgrounds: $colours;
+and gradients from one at the top to another at the bottom, of squares.
 
 ## How well
 
@@ -59,6 +62,9 @@ real cut-outs only; the table per concept is `evaluation.md` beside this card.
 $measures
 
 The classifier: $classifier
+
+What the autoencoder alone gives back of $num_given pictures of $given_side x $given_side pixels by
+artists that it never saw: $psnr dB PSNR.
 
 Of the least shares that were set before the training, $missed. Read the figures with care: the
 judge learned from the same drawings as the checkpoint and forgives soft shapes, so people will
@@ -96,17 +102,19 @@ Formats, names, schedule, guidance embedding, references and sampling are the sa
 On two CPU cores, from `training/` in linocut's repository (`make train-mini`), seeds and package
 versions fixed: $cost. Guidance is distilled in: one pass a step serves, for any value from 0 to 10.
 
-These weights are the sixth edition. The first took 3,050 steps of 80 pictures in fp32, its
-cartoons without ink. From its weights the second went through two stages anew: 1,250 steps of 100
-pictures, and 350 with guidance, its products in bf16. The third learned from what the second draws
-to tell flat from 3D: 250 steps of 32, in fp32. The fourth learned to draw on 51 canvases that are
-not square, with the detail of a square: all stages anew, 1,000, 150 and 80 steps of as many tokens
-as 100 square pictures have, in bf16. How many was settled on the way. The fifth learned from
-the fourth's answers for squares what is to be said in the middle of every other canvas: 1,500 steps
-of as many tokens as 64 square pictures have, in bf16. The sixth took 2,000 more of
-them from the fifth's answers, oftener on the longest canvases, and then 250 steps of 32 as the
-third had, because flat had come nearer to 3D. The first three saw 116 views of each thing, the
-others 486.
+These weights are the seventh edition. The first six knew 116 things. The first took 3,050 steps of
+80 pictures in fp32, its cartoons without ink. From its weights the second went through two stages
+anew: 1,250 steps of 100 pictures, and 350 with guidance, its products in bf16. The third learned
+from what the second draws to tell flat from 3D: 250 steps of 32, in fp32. The fourth learned to
+draw on 51 canvases that are not square: all stages anew, 1,000, 150 and 80 steps of as many tokens
+as 100 square pictures have, in bf16, like all that follows. The fifth and the sixth learned from
+the squares of the edition before what is to be said in the middle of every other canvas: 1,500 and
+2,000 steps of as many tokens as 64 square pictures have, and then 250 steps of 32 as the third had.
+The seventh learned $num_newest more things, and gradients, from the sixth's weights: $growing steps
+of the four stages, of as many tokens as 100 square pictures have; of what the captions of the first
+stage ask for, $newest_share was new. How many steps was settled on the way, by losses and a look at
+two dozen pictures of each stage. It has seen about 95 views of each thing; of $num_held things one
+style was never shown.
 
 ## Data and licences
 
@@ -148,17 +156,19 @@ MEASURES = {
 }
 
 
+MEASURED = ("results.json", "ratios.json", "fidelity.json")
+
+
 def write(work: Path, folder: Path) -> None:
     """README.md, NOTICE and evaluation.md in `folder`, from what was measured in `work`."""
     evaluation = work / "evaluation"
-    results, canvases = (
-        json.loads((evaluation / name).read_text(encoding="utf-8"))
-        for name in ("results.json", "ratios.json")
+    results, canvases, fidelity = (
+        json.loads((evaluation / name).read_text(encoding="utf-8")) for name in MEASURED
     )
-    if canvases["weights_sha256"] != results["weights_sha256"]:
-        raise ValueError("results.json and ratios.json are of two checkpoints: measure both anew")
+    if len({found["weights_sha256"] for found in (results, canvases, fidelity)}) > 1:
+        raise ValueError(f"{', '.join(MEASURED)} are of several checkpoints: measure all anew")
     folder.mkdir(parents=True, exist_ok=True)
-    text = card(results, canvases, training_cost(work))
+    text = card(results, canvases, fidelity, training_cost(work))
     (folder / "README.md").write_text(text, encoding="utf-8")
     (folder / "NOTICE").write_text(
         "linocut-mini was trained on drawings of these works:\n\n" + fetch.notice(),
@@ -168,8 +178,13 @@ def write(work: Path, folder: Path) -> None:
     (folder / "evaluation.md").write_text(table, encoding="utf-8")
 
 
-def card(results: dict[str, Any], canvases: dict[str, Any], cost: str) -> str:
-    """The model card, every measured number in it from `results` or, of shapes, `canvases`."""
+def card(
+    results: dict[str, Any], canvases: dict[str, Any], fidelity: dict[str, Any], cost: str
+) -> str:
+    """The model card, every measured number in it from what was measured.
+
+    canvases: of shapes. fidelity: of the autoencoder.
+    """
     shape = MINI.transformer
     generated, real = results["generated"], results["real"]
     judge = results["classifier"]
@@ -200,6 +215,21 @@ def card(results: dict[str, Any], canvases: dict[str, Any], cost: str) -> str:
             f"{shape.replace('-', ':')} {found['concept_top1']:.0%}"
             for shape, found in canvases["shapes"].items()
         ),
+        num_given=fidelity["pictures"],
+        given_side=fidelity["side"],
+        psnr=fidelity["psnr"],
+        num_newest=len(CONCEPTS) - len(FIRST),
+        num_held=len(HELD_PAIRS),
+        growing=", ".join(
+            f"{steps:,}"
+            for steps in (
+                GROWING.steps,
+                GROWING.guided_steps,
+                GROWING.styled_steps,
+                GROWING.shaped_steps,
+            )
+        ),
+        newest_share=f"{GROWING.newest_share:.0%}",
         native=MINI.native_max_tokens,
         short=MINI.native_short_side,
         pixels=MINI.autoencoder.pixels_per_token,
