@@ -42,7 +42,7 @@ FILLED: Final = 0.88  # of the frame, by the object's longer side
 class Plan:
     """How long and how fast; the defaults are what judges the shipped checkpoint."""
 
-    steps: int = 1300
+    steps: int = 1200
     batch: int = 64
     backbone_rate: float = 5e-4
     head_rate: float = 2e-3
