@@ -193,6 +193,34 @@ def test_a_style_that_a_thing_is_held_out_of_is_never_shown(training_folder, mon
     }
 
 
+@pytest.mark.parametrize("kind", ["_captioned", "_edits"])
+def test_what_the_first_editions_knew_is_told_from_the_rest(
+    kind, training_folder, monkeypatch
+) -> None:
+    monkeypatch.setattr(batches, "FIRST", CONCEPTS[:1])
+    source, found = Source(training_folder, Plan()), set()
+    for step in range(6):
+        more = (None,) if kind == "_captioned" else ()
+        batch = getattr(source, kind)(0, random.Random(step), *more)
+        for number, known in zip(numbers(batch.clean_BCHW), batch.known, strict=True):
+            view = source.views[0][number]
+            is_graded = " to " in views.BACKGROUND_NAMES[view.colour]
+            assert known == (view.concept == 0 and not is_graded)
+            found.add((view.concept, is_graded))
+    assert len(found) == 4
+
+
+def test_what_was_known_comes_more_often_again_in_the_fourth_stage(
+    training_folder, monkeypatch
+) -> None:
+    monkeypatch.setattr(batches, "FIRST", CONCEPTS[:1])
+    plan = Plan(steps=0, guided_steps=0, styled_steps=60, edit_share=0, newest_share=0.85)
+    source = Source(training_folder, plan)
+    assert abs(share_of_the_second(source, range(60)) - 0.5) < 0.04
+    share = batches.NEWEST_WHERE_TAUGHT
+    assert abs(share_of_the_second(source, range(60, 120)) - share) < 0.04
+
+
 def test_canvases_come_more_often_once_they_are_taught(source, monkeypatch) -> None:
     plan, grids = source.plan, []
     monkeypatch.setattr(source, "_edits", lambda grid, rng: grids.append(grid))

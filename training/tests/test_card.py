@@ -181,13 +181,20 @@ def test_the_card_comes_with_its_table_and_its_credits(results, canvases, tmp_pa
     (work / "evaluation" / "results.json").write_text(json.dumps(results | of))
     (work / "evaluation" / "ratios.json").write_text(json.dumps(canvases))
     (work / "evaluation" / "fidelity.json").write_text(json.dumps(FIDELITY))
+    for name in card.SHEETS:
+        (work / "evaluation" / name).write_text(name)
     (work / "evaluation" / "table.md").write_text("# What it draws\n")
     for name in ("autoencoder", "text_encoder", "transformer"):
         (work / f"{name}.log").write_text('{"seconds": 120.0}\n')
     card.write(work, folder)
-    assert {file.name for file in folder.iterdir()} == {"README.md", "NOTICE", "evaluation.md"}
+    written = {"README.md", "NOTICE", "evaluation.md", "sheets"}
+    assert {file.name for file in folder.iterdir()} == written
+    assert {file.name: file.read_text() for file in (folder / "sheets").iterdir()} == {
+        name: name for name in card.SHEETS
+    }
     text = (folder / "README.md").read_text()
     assert text == card.card(results, canvases, FIDELITY, card.training_cost(work))
+    assert set(re.findall(r"\(sheets/(.+?)\)", text)) == set(card.SHEETS)
     assert text.startswith("---\nlicense: apache-2.0\n")
     assert (folder / "evaluation.md").read_text() == "# What it draws\n"
     notice = (folder / "NOTICE").read_text()

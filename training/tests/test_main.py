@@ -107,6 +107,7 @@ def test_an_unfinished_training_is_not_exported_unasked(run, ran, capsys) -> Non
         ("cpu", ("--from", "earlier", "--plan", "growing"), 3, plans.GROWING),
         ("cpu", ("--from", "earlier", "--plan", "restyling"), 3, plans.RESTYLING),
         ("cpu", ("--from", "earlier", "--plan", "reshaping"), 3, plans.RESHAPING),
+        ("cpu", ("--from", "earlier", "--plan", "recalling"), 3, plans.RECALLING),
         ("cuda", (), 1, plans.ON_GPU),
     ],
 )

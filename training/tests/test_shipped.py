@@ -9,7 +9,7 @@ from linocut_training import autoencoder, export, shipped, transformer
 from linocut_training.network import Network
 from linocut_training.optim import Average
 from linocut_training.plans import Plan
-from linocut_training.transformer import train
+from linocut_training.transformer import Stretch, train
 
 
 @pytest.fixture
@@ -49,6 +49,17 @@ def test_all_three_networks_come_from_the_checkpoint(checkpoint, tmp_path, toy) 
     for file in files:
         assert (exported / file).read_bytes() == (checkpoint / file).read_bytes()
     assert autoencoder.trained(work).bn.running_mean.mean() == 0.5
+
+
+def test_the_checkpoint_is_remembered_for_what_it_knew(checkpoint, training_folder, toy) -> None:
+    shipped.go_on_from(checkpoint, training_folder)
+    kept = torch.load(training_folder / transformer.EARLIER, weights_only=True)
+    begun = transformer.averaged(training_folder).state_dict()
+    assert kept.keys() == begun.keys()
+    assert all(torch.equal(kept[name], begun[name]) for name in kept)
+    growing = Plan(newest_share=0.5)
+    assert transformer.begin(training_folder, growing, Stretch()).earlier is not None
+    assert transformer.begin(training_folder, Plan(), Stretch()).earlier is None
 
 
 def test_what_stands_in_the_folder_stays(checkpoint, training_folder) -> None:

@@ -70,8 +70,8 @@ def main() -> None:
     parser.add_argument(
         "--plan", choices=PLANS,
         help="how long on a CPU: whole, from nothing; going-on, the default with --from; "
-        "growing, with things that it does not know; restyling or reshaping, only stage three or "
-        "four, from a checkpoint that guidance is distilled into",
+        "growing, with things that it does not know; restyling, reshaping or recalling, only stage "
+        "three or four, from a checkpoint that guidance is distilled into",
     )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="where the transformer learns: cpu or cuda")
     parser.add_argument(

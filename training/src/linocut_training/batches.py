@@ -18,6 +18,8 @@ from linocut_training.plans import Plan
 
 RARE_SHARE = 0.3  # of the batches off the square grid: on grids of no ratio of the API
 BACKGROUND_EDIT_SHARE = 0.4  # of the edits; the others are of style, which are harder to learn
+# In stage four, where the rest is what the checkpoint before teaches anew: it was half forgotten.
+NEWEST_WHERE_TAUGHT = 0.4
 EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
 # Of a concept's placements on the square grid: words do not say where a thing stands, and a network
 # that has to average over many places draws soft edges. References show where: edits have them all.
@@ -30,12 +32,14 @@ class Batch:
     """Clean latents, their captions, and references that stand on the same grid.
 
     others: the captions as they would ask for the style that theirs is taken for, if it is.
+    known: whether each shows what the first editions knew: one of their concepts, no gradient.
     square_BCHW, square_reference_BCHW: off the square grid, the views that stand in the middle.
     """
 
     clean_BCHW: Tensor
     captions: list[str]
     others: list[str]
+    known: list[bool]
     reference_BCHW: Tensor | None = None
     square_BCHW: Tensor | None = None
     square_reference_BCHW: Tensor | None = None
@@ -83,8 +87,13 @@ class Source:
         grid = self._grid(kind, rare_too=not is_edit) if off_square else 0
         if is_edit:
             return self._edits(grid, mine)
-        share = self.plan.newest_share if step < self.plan.steps else None
-        return self._captioned(grid, mine, share)
+        return self._captioned(grid, mine, self._newest_share(step))
+
+    def _newest_share(self, step: int) -> float | None:
+        """Of what captions ask for: the newest things; None where all come alike."""
+        if self.plan.newest_share is None or self.plan.steps <= step < self.plan.styled_end:
+            return None
+        return self.plan.newest_share if step < self.plan.steps else NEWEST_WHERE_TAUGHT
 
     def _grid(self, rng: random.Random, *, rare_too: bool) -> int:
         """Which grid a batch off the square one is on: of the API's ratios, or a rare one.
@@ -114,7 +123,11 @@ class Source:
             asked.append(_in_two_styles(say, view, RIVAL[view.style], rng))
         words, others = _some_empty(asked, rng)
         return Batch(
-            self._take(grid, chosen), words, others, square_BCHW=self._square(grid, chosen)
+            self._take(grid, chosen),
+            words,
+            others,
+            self._known(grid, chosen),
+            square_BCHW=self._square(grid, chosen),
         )
 
     def _edits(self, grid: int, rng: random.Random) -> Batch:
@@ -142,6 +155,7 @@ class Source:
             self._take(grid, targets),
             words,
             others,
+            self._known(grid, targets),
             reference_BCHW=self._take(grid, references),
             square_BCHW=self._square(grid, targets),
             square_reference_BCHW=self._square(grid, references),
@@ -152,6 +166,12 @@ class Source:
 
     def _take(self, grid: int, indices: list[int]) -> Tensor:
         return torch.from_numpy(self.latents[grid][indices].astype(np.float32))
+
+    def _known(self, grid: int, indices: list[int]) -> list[bool]:
+        shown = (self.views[grid][index] for index in indices)
+        return [
+            view.concept < len(FIRST) and view.colour < len(views.COLOUR_NAMES) for view in shown
+        ]
 
     def _square(self, grid: int, indices: list[int]) -> Tensor | None:
         """The same views on the square grid, if that is what stands in the middle of this one."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from linocut.catalog import MINI
-from linocut_training import fetch, gates
+from linocut_training import fetch, gates, sheets
 from linocut_training.concepts import BACKGROUNDS, CONCEPTS, FIRST, GROUPS, HELD_PAIRS, STYLES
 from linocut_training.plans import GROWING
 
@@ -72,6 +73,15 @@ recognise fewer pictures than it does.
 
 Least recognised: $worst.
 
+Look for yourself, at pictures that nobody chose:
+[sixty-four everyday prompts](sheets/everyday-512-28.webp), written before the training, some of
+which ask for what it was not taught, each with seed 1 and 28 steps; the same with
+[12](sheets/everyday-512-12.webp) and [4](sheets/everyday-512-4.webp), and at 1024 x 1024 with
+[28](sheets/everyday-1024-28.webp), [12](sheets/everyday-1024-12.webp) and
+[4](sheets/everyday-1024-4.webp). [Forty edits](sheets/sheet-edits.webp) beside their sources, and
+[28 gradients](sheets/sheet-gradients.webp), are framed green where the judge sees what was asked
+for.
+
 ## Limits
 
 - One object in the middle of a plain background. No scenes, no lettering, no photographs, no
@@ -110,11 +120,12 @@ draw on 51 canvases that are not square: all stages anew, 1,000, 150 and 80 step
 as 100 square pictures have, in bf16, like all that follows. The fifth and the sixth learned from
 the squares of the edition before what is to be said in the middle of every other canvas: 1,500 and
 2,000 steps of as many tokens as 64 square pictures have, and then 250 steps of 32 as the third had.
-The seventh learned $num_newest more things, and gradients, from the sixth's weights: $growing steps
-of the four stages, of as many tokens as 100 square pictures have; of what the captions of the first
-stage ask for, $newest_share was new. How many steps was settled on the way, by losses and a look at
-two dozen pictures of each stage. It has seen about 95 views of each thing; of $num_held things one
-style was never shown.
+The seventh learned $num_newest more things, and gradients, from the sixth's weights: 1,500, 120,
+60 and 250 steps of the four stages, of as many tokens as 100 square pictures have; of what the
+captions of the first stage ask for, $newest_share was new. Then the first 116 were half forgotten,
+and in 350 more steps of 64 the sixth taught what it knew of them, and the seventh itself the rest.
+How many steps was settled on the way, by losses and a look at two dozen pictures of each stage. It
+has seen about 100 views of each thing; of $num_held things one style was never shown.
 
 ## Data and licences
 
@@ -156,11 +167,15 @@ MEASURES = {
 }
 
 
+SHEETS = (
+    *(f"everyday-{size}-{steps}.webp" for size in sheets.SIZES for steps in sheets.STEPS),
+    *("sheet-edits.webp", "sheet-gradients.webp"),
+)
 MEASURED = ("results.json", "ratios.json", "fidelity.json")
 
 
 def write(work: Path, folder: Path) -> None:
-    """README.md, NOTICE and evaluation.md in `folder`, from what was measured in `work`."""
+    """README.md, NOTICE, evaluation.md and sheets/ in `folder`, as was measured in `work`."""
     evaluation = work / "evaluation"
     results, canvases, fidelity = (
         json.loads((evaluation / name).read_text(encoding="utf-8")) for name in MEASURED
@@ -174,6 +189,9 @@ def write(work: Path, folder: Path) -> None:
         "linocut-mini was trained on drawings of these works:\n\n" + fetch.notice(),
         encoding="utf-8",
     )
+    (folder / "sheets").mkdir(exist_ok=True)
+    for name in SHEETS:
+        shutil.copy(evaluation / name, folder / "sheets" / name)
     table = (evaluation / "table.md").read_text(encoding="utf-8")
     (folder / "evaluation.md").write_text(table, encoding="utf-8")
 
@@ -220,15 +238,6 @@ def card(
         psnr=fidelity["psnr"],
         num_newest=len(CONCEPTS) - len(FIRST),
         num_held=len(HELD_PAIRS),
-        growing=", ".join(
-            f"{steps:,}"
-            for steps in (
-                GROWING.steps,
-                GROWING.guided_steps,
-                GROWING.styled_steps,
-                GROWING.shaped_steps,
-            )
-        ),
         newest_share=f"{GROWING.newest_share:.0%}",
         native=MINI.native_max_tokens,
         short=MINI.native_short_side,

@@ -225,9 +225,9 @@ def _gate_lines(results: dict[str, Any], reached: Sequence[Gate]) -> list[str]:
     return [
         f"Prompts: training/evaluation/prompts.tsv, seeds {', '.join(map(str, results['seeds']))} "
         f"({generated['pictures']} pictures); {generated['edits']} edits: "
-        "training/evaluation/edits.tsv.",
+        "training/evaluation/edits.tsv; gradients: training/evaluation/graded.tsv.",
         f"Drawn at {how['width']} x {how['height']}, {how['num_inference_steps']} steps, guidance "
-        f"{how['guidance']:g}, float32. Weights: `{results['weights_sha256'][:16]}`.",
+        f"{how['guidance']:g}, mode {how['mode']}. Weights: `{results['weights_sha256'][:16]}`.",
         "",
         "| measure | gate | reached | | the same of real cut-outs |",
         "|---|---|---|---|---|",

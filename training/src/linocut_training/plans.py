@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +59,25 @@ class Plan:
 WHOLE = Plan()  # from nothing
 # From an earlier edition, which knows the shapes.
 GOING_ON = Plan(steps=1000, guided_steps=150, styled_steps=80, shaped_steps=500)
-# The same, with things that it does not know: 174 of them, beside the 116 that it does.
+# The same, with things that it does not know: 174 of them, beside the 116 that it does, which it
+# teaches anew in stage four.
 GROWING = Plan(
-    steps=1500, guided_steps=120, styled_steps=60, shaped_steps=250,
-    edit_share=0.12, other_share=0.15, newest_share=0.85,
+    steps=1500, guided_steps=120, styled_steps=60, shaped_steps=700,
+    edit_share=0.12, other_share=0.15, shaped_share=0.5, newest_share=0.85,
 )  # fmt: skip
 # Stage three or four alone, from one that guidance is distilled into. Their steps have no noise of
-# pictures, so that few at a time are enough.
+# pictures, so that few at a time are enough. RECALLING is stage four with earlier.pt, the
+# checkpoint before, in the work folder.
 RESTYLING = Plan(steps=0, guided_steps=0, styled_steps=250, shaped_steps=0, batch=16)
 RESHAPING = Plan(steps=0, guided_steps=0, styled_steps=0, shaped_steps=2000, batch=32)
+RECALLING = replace(RESHAPING, shaped_steps=450, shaped_share=0.3, newest_share=0.85)
 PLANS = {
     "whole": WHOLE,
     "going-on": GOING_ON,
     "growing": GROWING,
     "restyling": RESTYLING,
     "reshaping": RESHAPING,
+    "recalling": RECALLING,
 }
 # One GPU takes five times the batch in less time than two processor cores take theirs. Reckoned
 # from the work of a step, not yet run on one.

@@ -48,6 +48,8 @@ def go_on_from(folder: Path, work: Path) -> None:
         )
         training.average = Average(training.network)
         training.save(work / "transformer.pt")
+        if not (work / transformer.EARLIER).exists():
+            save_state(work / transformer.EARLIER, training.network.state_dict())
 
 
 def _copy(source: nn.Module, target: nn.Module) -> None:

@@ -32,6 +32,7 @@ from linocut_training.text_encoder import context, token_ids
 STAGE_TWO_SHARE = 0.4  # of the learning rates, where stage two begins
 STAGE_THREE_SHARE = 0.04  # and stage three, which has little to learn
 STAGE_FOUR_SHARE = 0.3
+EARLIER = "earlier.pt"  # in the work folder: the checkpoint that the training went on from
 WARM_UP = 10  # steps of stages three and four, which may begin with new optimisers
 
 
@@ -64,7 +65,8 @@ class Training:
     """Everything that changes from step to step, and what it is saved as.
 
     weaker, teacher, guided, styled: the averaged network early in stage one, and at the ends of
-    stages one, two and three.
+    stages one, two and three. earlier: the checkpoint that the training went on from, where it is
+    to learn more things: in stage four it teaches those that it knew.
     """
 
     network: Network
@@ -77,6 +79,7 @@ class Training:
     teacher: Network | None = None
     guided: Network | None = None
     styled: Network | None = None
+    earlier: Network | None = None
 
     def save(self, file: Path) -> None:
         """The whole state, resumable."""
@@ -119,6 +122,11 @@ class Training:
         if self.step >= plan.steps and self.teacher is None:
             self.teacher = self.averaged()
 
+    def remember(self, file: Path) -> None:
+        """Take the checkpoint before from its file."""
+        state = torch.load(file, weights_only=True, map_location=self.stretch.device)
+        self.earlier = self._frozen(state)
+
     def averaged(self) -> Network:
         """The averaged network as it is now; it learns no more."""
         network = self._copy()
@@ -159,6 +167,8 @@ def begin(work: Path, plan: Plan, stretch: Stretch) -> Training:
         compile_velocity(network)
     if (file := work / "transformer.pt").exists():
         training.load(file)
+    if plan.newest_share is not None and (file := work / EARLIER).exists():
+        training.remember(file)
     return training
 
 
@@ -267,13 +277,15 @@ def _loss(
     answers = partial(_answers, noisy=noisy, t_B=t_B, reference=batch.reference_BCHW, length=length)
     if training.styled is not None:
         scale_B = guidance.scales(count, generator).to(clean.device)
+        taught = partial(
+            _taught, training, batch.known, rows=rows, scale_B=scale_B, t_B=t_B, length=length
+        )
         if batch.square_BCHW is None:
-            target = answers(training.styled)(rows, scale_B)
+            target = taught(noisy, batch.reference_BCHW)
         else:
             middle = torch.lerp(batch.square_BCHW, canvases.middle(noise), level)
-            reference = batch.square_reference_BCHW
-            known = answers(training.styled, noisy=middle, reference=reference)(rows, scale_B)
-            target = canvases.around(known, target, clean, batch.square_BCHW)
+            said = taught(middle, batch.square_reference_BCHW)
+            target = canvases.around(said, target, clean, batch.square_BCHW)
     elif training.guided is not None:
         scale_B = guidance.scales(count, generator).to(clean.device)
         target = guidance.styled(answers(training.guided), rows, others, scale_B)
@@ -288,6 +300,24 @@ def _loss(
     error_B = (guess - target).square().mean((1, 2, 3))
     noisier = error_B.detach()[t_B > 0.75]
     return error_B.mean(), noisier.mean() if len(noisier) else error_B.detach().mean()
+
+
+def _taught(
+    training: Training, known: list[bool], noisy: Tensor, reference: Tensor | None, *,
+    rows: list[list[int]], scale_B: Tensor, t_B: Tensor, length: int,
+) -> Tensor:  # fmt: skip
+    """What the teachers of stage four say: of what was known before, the checkpoint before."""
+    assert training.styled is not None
+    velocity = torch.empty_like(noisy)
+    earlier = training.earlier or training.styled
+    for teacher, its in ((earlier, True), (training.styled, False)):
+        mine = [index for index, it in enumerate(known) if it is its]
+        if mine:
+            given = None if reference is None else reference[mine]
+            asked = _answers(teacher, noisy[mine], t_B[mine], given, length)
+            said = asked([rows[index] for index in mine], scale_B[mine])
+            velocity[mine] = said.to(velocity.dtype)
+    return velocity
 
 
 def _answers(
