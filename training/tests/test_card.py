@@ -19,7 +19,9 @@ NUMBERS = {
     "edits_kept": (0.4316, 0.9251),
 }  # fmt: skip
 
-FIDELITY = {"weights_sha256": "abc", "side": 512, "pictures": 97, "psnr": 32.46}
+FIDELITY = {
+    "weights_sha256": "abc", "side": 512, "pictures": 97, "psnr": 32.46, "least": 30, "passed": True
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -53,7 +55,9 @@ def results() -> dict:
 def canvases() -> dict:
     """As ratios.py writes them, with shares that occur nowhere else."""
     shapes = {"16-9": {"concept_top1": 0.8765}, "21-9": {"concept_top1": 0.7654}}
-    return {"weights_sha256": "abc", "num_inference_steps": 13, "shapes": shapes}
+    return {
+        "weights_sha256": "abc", "num_inference_steps": 13, "shapes": shapes, "below_the_gate": []
+    }  # fmt: skip
 
 
 def joined(text: str) -> str:
@@ -62,7 +66,7 @@ def joined(text: str) -> str:
 
 
 def test_every_number_is_the_measured_one(results, canvases, monkeypatch) -> None:
-    rules = {"canvases": {"one_concept_in": 7}}
+    rules = {"canvases": {"one_concept_in": 7, "gates": {"concept_top1": 0.9}}}
     monkeypatch.setattr(gates, "read_rules", lambda: rules)
     text = card.card(results, canvases, FIDELITY, "an hour")
     table = text.split("## How well")[1].split("## Limits")[0]
@@ -80,7 +84,7 @@ def test_every_number_is_the_measured_one(results, canvases, monkeypatch) -> Non
     assert "fixed: an hour." in text
 
 
-def test_what_was_missed_is_said(results, canvases) -> None:
+def test_what_was_missed_is_said(results, canvases, monkeypatch) -> None:
     behind = "right background (98 %)"
     of_real = "right thing (top-1) of what the judge names on real cut-outs (80 %)"
 
@@ -98,6 +102,10 @@ def test_what_was_missed_is_said(results, canvases) -> None:
     assert missed() == "all are reached"
     results["gates"]["background"]["passed"] = False
     assert missed() == f"these are missed: {behind}"
+    canvases["below_the_gate"] = ["16-9: concept_top1 0.552 < 0.9", "3-4: concept_top1 0.8 < 0.9"]
+    assert missed() == f"these are missed: {behind}, right thing in 16:9, 3:4 (90 %)"
+    monkeypatch.setitem(FIDELITY, "passed", False)
+    assert missed().endswith("(90 %), the autoencoder (30 dB)")
 
 
 def test_everything_that_has_a_gate_has_words() -> None:

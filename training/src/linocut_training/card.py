@@ -225,7 +225,7 @@ def card(
         ),
         classifier=f"{left['concept']:.1%} right on `{left['source']}`, a source it never saw; "
         f"{held['concept']:.1%} on held-out compositions.",
-        missed=_missed(results["gates"], results["gates_of_real"]),
+        missed=_missed(results, canvases, fidelity),
         worst=", ".join(row["concept"].replace("_", " ") for row in worst) or "none was missed",
         one_in=gates.read_rules()["canvases"]["one_concept_in"],
         steps=canvases["num_inference_steps"],
@@ -255,8 +255,15 @@ def card(
     )
 
 
-def _missed(shares: dict[str, Any], of_real: dict[str, Any]) -> str:
-    missed = [*_below(shares), *_below(of_real, " of what the judge names on real cut-outs")]
+def _missed(results: dict[str, Any], canvases: dict[str, Any], fidelity: dict[str, Any]) -> str:
+    ratios = [line.split(":")[0].replace("-", ":") for line in canvases["below_the_gate"]]
+    least = gates.read_rules()["canvases"]["gates"]["concept_top1"]
+    missed = [
+        *_below(results["gates"]),
+        *_below(results["gates_of_real"], " of what the judge names on real cut-outs"),
+        *([f"right thing in {', '.join(ratios)} ({100 * least:.0f} %)"] if ratios else []),
+        *([] if fidelity["passed"] else [f"the autoencoder ({fidelity['least']:g} dB)"]),
+    ]
     return f"these are missed: {', '.join(missed)}" if missed else "all are reached"
 
 
