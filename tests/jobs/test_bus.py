@@ -49,6 +49,21 @@ def test_what_happens_between_reading_and_waiting_is_not_missed() -> None:
     asyncio.run(story())
 
 
+def test_what_concerns_everybody_wakes_everybody() -> None:
+    async def story() -> None:
+        bus = Bus()
+        with (
+            bus.listen("a") as one,
+            bus.listen("b", follows=False) as other,
+            bus.listen_work() as lane,
+        ):
+            bus.notify_all()
+            assert [await ear.wait(30) for ear in (one, other, lane)] == [True] * 3
+            assert one.ended is None
+
+    asyncio.run(story())
+
+
 def test_all_who_wait_are_woken() -> None:
     async def story() -> None:
         bus = Bus()

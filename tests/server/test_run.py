@@ -21,6 +21,7 @@ import pytest
 
 from linocut.errors import InvalidRequest
 from linocut.jobs.record import Record, State
+from linocut.server import streams
 from linocut.server.parts import open_service
 from linocut.server.run import Leaves, Life, Stop, bind, url_of
 from linocut.server.settings import Settings
@@ -242,6 +243,44 @@ def test_a_server_without_work_has_idle_workers_and_nothing_to_wait_for(
     assert server.stop() == 0
     assert "Stopping." in server.said
     assert "to end" not in server.said
+
+
+def test_who_waits_does_not_have_to_look_whether_the_server_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "TICK", 3600.0)
+
+    async def story() -> None:
+        settings = Settings(
+            data_dir=tmp_path, auth=False, worker="fake --step-seconds=600", drain_seconds=0
+        )
+        stop, heard = Stop(), set[str]()
+        async with open_service(settings) as service:
+            listen = service.bus.listen
+
+            def noted(record_id: str, **how: Any) -> Any:
+                heard.add(record_id)
+                return listen(record_id, **how)
+
+            service.bus.listen = noted  # type: ignore[method-assign]
+            with bind("127.0.0.1", 0) as door:
+                life = Life(service, door, url_of(door), lambda _: None, stop)
+                living = asyncio.create_task(life.live(time.monotonic(), None))
+                async with httpx2.AsyncClient(
+                    base_url=url_of(door), timeout=120, trust_env=False
+                ) as client:
+                    drawn = await client.post("/api/features", json=asked() | {"async": True})
+                    uuid = drawn.json()["aiRecord"]["uuid"]
+                    while uuid not in heard:  # noqa: ASYNC110 - it runs now, and the next one waits
+                        await asyncio.sleep(0.01)
+                    asking = asyncio.create_task(client.post("/api/features", json=asked()))
+                    while not heard - {uuid, ""}:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+                    stop.ask()
+                    assert (await asking).status_code == 202
+                await living
+
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize(("waiting", "grace"), [(0, 0.0), (1, 3600.0)])

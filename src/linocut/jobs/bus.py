@@ -63,6 +63,12 @@ class Bus:
             if ear.follows:
                 ear.ring()
 
+    def notify_all(self) -> None:
+        """Wake everybody who listens to anything: not a record has changed, but the server."""
+        for ears in self._ears.values():
+            for ear in ears:
+                ear.ring()
+
     def notify_work(self) -> None:
         """Wake everybody who waits for something to claim."""
         self.notify(_WORK)

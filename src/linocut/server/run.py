@@ -178,6 +178,7 @@ class Life:
 
     async def _drain(self) -> None:
         self.service.draining.on = True
+        self.service.bus.notify_all()
         is_drawing = await self.dispatcher.settle()
         grace = self.service.settings.drain_seconds if is_drawing else 0.0
         self.tell(Leaves(grace))
@@ -190,6 +191,7 @@ class Life:
             await _canceled({drained})
             await self.dispatcher.drain(0.0)
         self.service.draining.done = True
+        self.service.bus.notify_all()  # their answers have LAST_ANSWERS_SECONDS from now on
         log.info("drained")
 
 

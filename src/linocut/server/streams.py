@@ -23,7 +23,7 @@ from linocut.server.problems import problem
 MEDIA_TYPE: Final = "text/event-stream"
 HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 RETRY_MS: Final = 2000
-TICK: Final = 0.5  # how soon a stream notices that the server is leaving
+TICK: Final = 0.5  # how soon is noticed what nobody rings for: time is up, a caller is gone
 POLL: Final = 2.0  # a change that another process made is seen after so long
 KINDS: Final = frozenset(ENDINGS.values())
 
