@@ -90,7 +90,7 @@ def test_what_was_missed_is_said(results, canvases, monkeypatch) -> None:
 
     def missed() -> str:
         (said,) = re.findall(
-            r"set before the training, (.*?)\. Read",
+            r"set with these prompts, (.*?)\. Read",
             joined(card.card(results, canvases, FIDELITY, "")),
         )
         return str(said)

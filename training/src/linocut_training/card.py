@@ -54,9 +54,10 @@ and gradients from one at the top to another at the bottom, of squares.
 
 ## How well
 
-Measured on prompts fixed before the training (`training/evaluation`), by a classifier that began
-with what photographs had taught it (EfficientNet-Lite0, ImageNet) and learned these things from
-real cut-outs only; the table per concept is `evaluation.md` beside this card.
+Measured on prompts fixed before the training (`training/evaluation`), those of gradients when an
+eighth of stage one was over, by a classifier that began with what photographs had taught it
+(EfficientNet-Lite0, ImageNet) and learned these things from real cut-outs only; the table per
+concept is `evaluation.md` beside this card.
 
 | measure | reached | real cut-outs, same judge |
 |---|---|---|
@@ -64,10 +65,10 @@ $measures
 
 The classifier: $classifier
 
-What the autoencoder alone gives back of $num_given pictures of $given_side x $given_side pixels by
-artists that it never saw: $psnr dB PSNR.
+What the autoencoder alone gives back of $num_given pictures of $given_side x $given_side pixels
+from sources that it never saw: $psnr dB PSNR.
 
-Of the least shares that were set before the training, $missed. Read the figures with care: the
+Of the least shares that were set with these prompts, $missed. Read the figures with care: the
 judge learned from the same drawings as the checkpoint and forgives soft shapes, so people will
 recognise fewer pictures than it does.
 
