@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from linocut_training.captions import (
     ARTICLES,
     COLOUR_WORDS,
+    NAME_OBJECT_SHARE,
     SILENT_H,
     VOWELS,
     caption,
@@ -106,8 +107,30 @@ def test_an_instruction_names_what_is_wanted_and_nothing_else(
     assert STYLES[style].word.lower() in to_style
     assert "background" not in to_style
     to_background = instruction("background", concept, style, background, Random(seed)).lower()
-    assert any(word in to_background for word in COLOUR_WORDS.get(background, (background,)))
+    named = any(word in to_background for word in COLOUR_WORDS.get(background, (background,)))
+    removed = any(word in to_background for word in ("remove", "away", "no background"))
+    assert named != removed
+    assert background == "white" or named
     assert "style" not in to_background
+
+
+def test_a_background_is_removed_in_plain_words_and_style_mostly_asked_without_a_name() -> None:
+    rng, cat = Random(0), CONCEPT_OF["cat_face"]
+    removed = [instruction("background", cat, "3d", "white", rng).lower() for _ in range(2000)]
+    assert 0.45 < sum("white" not in text for text in removed) / 2000 < 0.55
+    assert {"remove the background", "remove the background color"} <= set(removed)
+    named = [instruction("style", cat, "flat", "white", rng).lower() for _ in range(2000)]
+    words = (cat.name, *cat.synonyms)
+    share = sum(any(word in text for word in words) for text in named) / 2000
+    assert abs(share - NAME_OBJECT_SHARE["style"]) < 0.04
+
+
+@given(concepts, concepts, styles, backgrounds, seeds)
+def test_another_thing_is_asked_for_by_its_name(concept, instead, style, background, seed) -> None:
+    words = instruction("object", concept, style, background, Random(seed), instead=instead)
+    assert any(name in words.lower() for name in (instead.name, *instead.synonyms))
+    assert "style" not in words
+    assert "background" not in words
 
 
 def test_an_unknown_kind_of_edit_is_refused() -> None:

@@ -41,6 +41,8 @@ def test_the_sheets_show_what_was_drawn_in_the_order_of_the_prompts(tmp_path, mo
     monkeypatch.setattr(sheets, "STEPS", (4, 28))
 
     def draw(request: ImageRequest) -> Picture:
+        if request.prompt not in PROMPTS:
+            return Picture(request.width, request.height, bytes(3 * request.width * request.height))
         shade = 3 * PROMPTS.index(request.prompt)
         colour = bytes((shade, 255 - shade, 8 * request.num_inference_steps))
         return Picture(request.width, request.height, colour * request.width * request.height)
@@ -55,3 +57,29 @@ def test_the_sheets_show_what_was_drawn_in_the_order_of_the_prompts(tmp_path, mo
             row, column = divmod(number, 8)
             seen = pixels[row * height + sheets.TILE // 2, column * sheets.TILE + sheets.TILE // 2]
             assert np.abs(seen - (3 * number, 255 - 3 * number, 8 * steps)).max() < 12
+
+
+def test_a_sheet_goes_from_pictures_to_what_is_asked_instead_of_them(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sheets, "SIZES", ())
+    sources = [source for source, _ in sheets.CHANGES]
+
+    def draw(request: ImageRequest) -> Picture:
+        if request.prompt in sources:
+            colour = (40 * sources.index(request.prompt), 0, 0)
+        else:
+            [reference] = request.references  # what was drawn first, from its file
+            colour = (reference.rgb[0], int(200 * request.prompt_strength), 99)
+        return Picture(request.width, request.height, bytes(colour) * 512 * 512)
+
+    sheets.make(tmp_path, tmp_path, draw=draw)
+    with Image.open(tmp_path / "strengths.webp") as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).astype(int)
+    height = sheets.TILE + 2 * sheets.LINE + 4
+    for row, column in product(range(len(sources)), range(1 + len(sheets.STRENGTHS))):
+        seen = pixels[row * height + sheets.TILE // 2, column * sheets.TILE + sheets.TILE // 2]
+        wanted = (40 * row, 0, 0)
+        if column:
+            wanted = (40 * row, int(200 * sheets.STRENGTHS[column - 1]), 99)
+        assert np.abs(seen - wanted).max() < 12
+    assert list(sheets.STRENGTHS) == sorted(sheets.STRENGTHS)
+    assert (sheets.STRENGTHS[0], sheets.STRENGTHS[-1]) == (0.2, 1.0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from linocut_training.concepts import CONCEPTS, FIRST, HELD_PAIRS, RIVALS
 from linocut_training.plans import Plan
 
 RARE_SHARE = 0.3  # of the batches off the square grid: on grids of no ratio of the API
-BACKGROUND_EDIT_SHARE = 0.4  # of the edits; the others are of style, which are harder to learn
+# Of the edits; those of style are the hardest to learn.
+EDIT_SHARES: dict[captions.EditKind, float] = {"background": 0.25, "style": 0.55, "object": 0.2}
 # In stage four, where the rest is what the checkpoint before teaches anew: it was half forgotten.
 NEWEST_WHERE_TAUGHT = 0.4
 EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
@@ -29,20 +31,19 @@ RIVAL = [views.STYLE_NAMES.index(RIVALS.get(style, style)) for style in views.ST
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Clean latents, their captions, and references that stand on the same grid.
+    """Clean latents and their captions, or instructions for references on the same grid.
 
-    others: the captions as they would ask for the style that theirs is taken for, if it is.
-    known: whether each shows what the first editions knew: one of their concepts, no gradient.
-    square_BCHW, square_reference_BCHW: off the square grid, the views that stand in the middle.
+    Only captions have the rest. others: the same asking for the style that theirs is taken for, if
+    it is. known: whether each shows what the first editions knew: one of their concepts, no
+    gradient. square_BCHW: off the square grid, the views that stand in the middle.
     """
 
     clean_BCHW: Tensor
     captions: list[str]
-    others: list[str]
-    known: list[bool]
     reference_BCHW: Tensor | None = None
+    others: list[str] = field(default_factory=list)
+    known: list[bool] = field(default_factory=list)
     square_BCHW: Tensor | None = None
-    square_reference_BCHW: Tensor | None = None
 
     def to(self, device: str) -> Batch:
         """The same on a device."""
@@ -55,7 +56,6 @@ class Batch:
             clean_BCHW=self.clean_BCHW.to(device),
             reference_BCHW=there(self.reference_BCHW),
             square_BCHW=there(self.square_BCHW),
-            square_reference_BCHW=there(self.square_reference_BCHW),
         )
 
 
@@ -76,6 +76,7 @@ class Source:
         self.numbers = [{view: index for index, view in enumerate(of)} for of in self.views]
         self.shown = [[index for index, view in enumerate(of) if _is_shown(view)]
                       for of in self.views]  # fmt: skip
+        self.alike = [_alike(of, shown) for of, shown in zip(self.views, self.shown, strict=True)]
         self.asked = [_asked(of, shown) for of, shown in zip(self.views, self.shown, strict=True)]
 
     def batch(self, step: int, rank: int) -> Batch:
@@ -83,7 +84,7 @@ class Source:
         kind = random.Random(f"{self.plan.seed}/{step}")
         mine = random.Random(f"{self.plan.seed}/{step}/{rank}")
         is_edit = kind.random() < self.plan.edit_share
-        off_square = kind.random() < self.plan.share_off_square(step)
+        off_square = kind.random() < self.plan.share_off_square(step, is_edit=is_edit)
         grid = self._grid(kind, rare_too=not is_edit) if off_square else 0
         if is_edit:
             return self._edits(grid, mine)
@@ -125,41 +126,43 @@ class Source:
         return Batch(
             self._take(grid, chosen),
             words,
-            others,
-            self._known(grid, chosen),
+            others=others,
+            known=self._known(grid, chosen),
             square_BCHW=self._square(grid, chosen),
         )
 
     def _edits(self, grid: int, rng: random.Random) -> Batch:
-        targets, references, asked = [], [], []
+        """Wanted pictures beside what they are made from; without words that is left as it is."""
+        targets, references, words = [], [], []
         for _ in range(self._size(grid)):
-            any_view = self.views[grid][rng.choice(self.shown[grid])]
-            there = self._colours(grid, any_view)
-            kind: captions.EditKind
-            if rng.random() < BACKGROUND_EDIT_SHARE:
-                kind = "background"
-                wanted = replace(any_view, colour=_any_colour(rng, there))
-                given = replace(wanted, colour=_any_colour(rng, there - {wanted.colour}))
-            else:
-                kind = "style"
-                other = _another_style(any_view, rng)
-                in_both = there & self._colours(grid, replace(any_view, style=other))
-                wanted = replace(any_view, colour=_any_colour(rng, in_both))
-                given = replace(wanted, style=other)
-            targets.append(self.numbers[grid][wanted])
+            wanted, given, asked = self._edit(grid, rng)
+            is_empty = rng.random() < EMPTY_SHARE
+            words.append("" if is_empty else asked)
+            targets.append(self.numbers[grid][given if is_empty else wanted])
             references.append(self.numbers[grid][given])
-            say = partial(captions.instruction, kind, CONCEPTS[wanted.concept])
-            asked.append(_in_two_styles(say, wanted, RIVAL[wanted.style], rng))
-        words, others = _some_empty(asked, rng)
-        return Batch(
-            self._take(grid, targets),
-            words,
-            others,
-            self._known(grid, targets),
-            reference_BCHW=self._take(grid, references),
-            square_BCHW=self._square(grid, targets),
-            square_reference_BCHW=self._square(grid, references),
-        )
+        return Batch(self._take(grid, targets), words, reference_BCHW=self._take(grid, references))
+
+    def _edit(self, grid: int, rng: random.Random) -> tuple[views.View, views.View, str]:
+        """A wanted picture, one that differs from it in one thing, and words for the change."""
+        kind = rng.choices(tuple(EDIT_SHARES), tuple(EDIT_SHARES.values()))[0]
+        any_view = self.views[grid][rng.choice(self.shown[grid])]
+        there, instead = self._colours(grid, any_view), None
+        if kind == "background":
+            wanted = replace(any_view, colour=_any_colour(rng, there))
+            given = replace(wanted, colour=_any_colour(rng, there - {wanted.colour}))
+        elif kind == "style":
+            other = _another_style(any_view, rng)
+            in_both = there & self._colours(grid, replace(any_view, style=other))
+            wanted = replace(any_view, colour=_any_colour(rng, in_both))
+            given = replace(wanted, style=other)
+        else:
+            given = any_view
+            wanted = rng.choice(self.alike[grid][given.style, given.colour] or [given])
+            instead = CONCEPTS[wanted.concept]
+        style, colour = views.STYLE_NAMES[wanted.style], views.BACKGROUND_NAMES[wanted.colour]
+        shown = CONCEPTS[given.concept]
+        asked = captions.instruction(kind, shown, style, colour, rng, instead=instead)
+        return wanted, given, asked
 
     def _colours(self, grid: int, view: views.View) -> set[int]:
         return set(views.colours_on(self.grids[grid], view.concept, view.style, view.placement))
@@ -205,6 +208,15 @@ def _asked(of: list[views.View], shown: list[int]) -> tuple[_Some, _Some, _Some]
         _split(of, known) if known else everything,
         _split(of, newest) if newest else everything,
     )
+
+
+def _alike(of: list[views.View], shown: list[int]) -> dict[tuple[int, int], list[views.View]]:
+    """The views that captions ask for, by style and background."""
+    alike = defaultdict(list)
+    for index in shown:
+        if of[index].placement < ASKED_PLACEMENTS:
+            alike[of[index].style, of[index].colour].append(of[index])
+    return alike
 
 
 def _split(of: list[views.View], some: list[int]) -> _Some:

@@ -12,12 +12,18 @@ from typing import Final, Literal
 
 from .concepts import DEFAULT_BACKGROUND, DEFAULT_STYLE, STYLES, Concept, Style
 
-EditKind = Literal["background", "style"]
+EditKind = Literal["background", "style", "object"]
 
 SYNONYM_SHARE: Final = 0.4
 NAME_DEFAULT_STYLE_SHARE: Final = 0.5
 NAME_DEFAULT_BACKGROUND_SHARE: Final = 1 / 3
-NAME_OBJECT_SHARE: Final = 0.5
+# Of the instructions: whoever restyles a picture mostly does not say what it shows, and to see it
+# is the harder half of the work.
+NAME_OBJECT_SHARE: Final[dict[EditKind, float]] = {
+    "background": 0.5,
+    "style": 0.25,
+    "object": 0.5,
+}
 CAPITAL_SHARE: Final = 0.12
 LOWER_SHARE: Final = 0.08
 FULL_STOP_SHARE: Final = 0.08
@@ -65,6 +71,15 @@ BACKGROUND_EDITS: Final[tuple[str, ...]] = (
     "{same} on {a_c} background",
 )
 SHORT_BACKGROUND_EDITS: Final[tuple[str, ...]] = ("{c} background", "on {a_c} background")
+# Without its colour a background is what it is where none is asked for.
+BACKGROUND_REMOVALS: Final[tuple[str, ...]] = (
+    "remove the background{of}",
+    "remove the background color{of}",
+    "remove the background colour{of}",
+    "take the background away",
+    "no background",
+)
+REMOVE_SHARE: Final = 0.5  # of the edits to that background
 STYLE_EDITS: Final[tuple[str, ...]] = (
     "turn {it} into {noun}",
     "make {it} {noun}",
@@ -74,6 +89,13 @@ STYLE_EDITS: Final[tuple[str, ...]] = (
     "change the style{of} to {word}",
 )
 SHORT_STYLE_EDITS: Final[tuple[str, ...]] = ("{word} style", "as {noun}")
+OBJECT_EDITS: Final[tuple[str, ...]] = (
+    "turn {it} into {a}",
+    "replace {it} with {a}",
+    "change {it} to {a}",
+    "make {it} {a}",
+)
+SHORT_OBJECT_EDITS: Final[tuple[str, ...]] = ("{a} instead", "{a}")
 
 
 def caption(concept: Concept, style: str, background: str, rng: Random) -> str:
@@ -91,12 +113,18 @@ def caption(concept: Concept, style: str, background: str, rng: Random) -> str:
     return _written(words, rng)
 
 
-def instruction(kind: EditKind, concept: Concept, style: str, background: str, rng: Random) -> str:
+def instruction(
+    kind: EditKind, concept: Concept, style: str, background: str, rng: Random, *,
+    instead: Concept | None = None,
+) -> str:  # fmt: skip
     """One way to ask for this change of a reference picture of `concept`.
 
-    `style` and `background` are those wanted; only the one that `kind` names is spoken of.
+    `style`, `background` and `instead`, another thing, are those wanted; only the one that `kind`
+    names is spoken of.
     """
-    named = rng.random() < NAME_OBJECT_SHARE
+    if kind not in NAME_OBJECT_SHARE:
+        raise ValueError(f"kind={kind!r}: use {', '.join(NAME_OBJECT_SHARE)}")
+    named = rng.random() < NAME_OBJECT_SHARE[kind]
     noun = _noun(concept, rng)
     thing = {
         "it": f"the {noun}" if named else "it",
@@ -106,13 +134,17 @@ def instruction(kind: EditKind, concept: Concept, style: str, background: str, r
     if kind == "background":
         colour = _colour(background, rng)
         patterns = BACKGROUND_EDITS if named else BACKGROUND_EDITS + SHORT_BACKGROUND_EDITS
+        if background == DEFAULT_BACKGROUND and rng.random() < REMOVE_SHARE:
+            patterns = BACKGROUND_REMOVALS
         words = rng.choice(patterns).format(c=colour, a_c=with_article(colour), **thing)
     elif kind == "style":
         wanted: Style = STYLES[style]
         patterns = STYLE_EDITS if named else STYLE_EDITS + SHORT_STYLE_EDITS
         words = rng.choice(patterns).format(word=wanted.word, noun=wanted.noun, **thing)
     else:
-        raise ValueError(f"kind={kind!r}: use 'background' or 'style'")
+        assert instead is not None
+        patterns = OBJECT_EDITS if named else OBJECT_EDITS + SHORT_OBJECT_EDITS
+        words = rng.choice(patterns).format(a=with_article(_noun(instead, rng)), **thing)
     return _written(words, rng)
 
 

@@ -43,7 +43,8 @@ $call
 
 Prompts are plain English: a thing, and if you like a style and a background colour, such as
 "a red apple", "a sticker of a cat face, light blue background", "an owl, blue to black gradient
-background". With a reference picture: "make the background yellow", "turn it into a sticker".
+background". With a reference picture: "make the background yellow", "remove the background", "turn
+it into a sticker", "replace it with a penguin".
 Without a style it draws 3D, without a background colour white. What it knows:
 
 $known
@@ -81,7 +82,8 @@ which ask for what it was not taught, each with seed 1 and 28 steps; the same wi
 [28](sheets/everyday-1024-28.webp), [12](sheets/everyday-1024-12.webp) and
 [4](sheets/everyday-1024-4.webp). [Forty edits](sheets/sheet-edits.webp) beside their sources, and
 [28 gradients](sheets/sheet-gradients.webp), are framed green where the judge sees what was asked
-for.
+for. [Six pictures](sheets/strengths.webp) go over into what is asked instead of them, by
+`prompt_strength` from 0.2 to 1.
 
 ## Limits
 
@@ -170,7 +172,7 @@ MEASURES = {
 
 SHEETS = (
     *(f"everyday-{size}-{steps}.webp" for size in sheets.SIZES for steps in sheets.STEPS),
-    *("sheet-edits.webp", "sheet-gradients.webp"),
+    *("sheet-edits.webp", "sheet-gradients.webp", "strengths.webp"),
 )
 MEASURED = ("results.json", "ratios.json", "fidelity.json")
 

@@ -38,7 +38,6 @@ OWN_NAMES: Final[dict[str, dict[str, str]]] = {
         "robot": "robot-face-1",
         "snowman": "snowman",
         "stone_head": "moai",
-        "sun": "sun-with-face",
     },
     "fxemoji": {
         "angry_red_face": "pouting",
@@ -72,11 +71,12 @@ OWN_NAMES: Final[dict[str, dict[str, str]]] = {
 }
 
 # What a package without code points draws under the name of a concept, and is another thing: heads
-# of animals that others draw whole, and a program's window.
+# of animals that others draw whole, a program's window, and the sun that has a face.
 OTHER_THINGS: Final[dict[str, frozenset[str]]] = {
     "fxemoji": frozenset(
         {"mouse", "standing_cat", "standing_dog", "standing_pig", "tiger", "window"}
     ),
+    "streamline": frozenset({"sun"}),
 }
 
 

@@ -29,23 +29,36 @@ class Network(nn.Module):
 
     def forward(
         self, noisy_BCHW: Tensor, t_B: Tensor, guidance_B: Tensor, text_BTC: Tensor,
-        reference_BCHW: Tensor | None,
+        reference_BCHW: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Velocity of the noisy latents, shaped like them."""
+        return self.beside(noisy_BCHW, t_B, guidance_B, text_BTC, reference_BCHW)[0]
+
+    def beside(
+        self, noisy_BCHW: Tensor, t_B: Tensor, guidance_B: Tensor, text_BTC: Tensor,
+        reference_BCHW: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """The velocity, and what comes out where the reference stands. [B, C, H, W] both
+
+        Sampling has no use for the second. Training has: `transformer.REDRAWN_SHARE`.
+        """
         network, (rows, columns) = self.transformer, noisy_BCHW.shape[-2:]
         tokens = [noisy_BCHW.flatten(2).transpose(1, 2)]
         positions = [text_positions(text_BTC.shape[1]), grid_positions(rows, columns, 0)]
         if reference_BCHW is not None:
             tokens.append(reference_BCHW.flatten(2).transpose(1, 2))
             positions.append(grid_positions(rows, columns, REFERENCE_TIME))
-        velocity_BLC = network(
+        out_BLC = network(
             network.img_in(torch.cat(tokens, 1)).float(),  # so that the residual stream is fp32
             network.txt_in(text_BTC).float(),
             rotary=network.rotary(torch.cat(positions).to(noisy_BCHW.device)),
             modulation=network.modulation(t_B, guidance_B),
-        )[:, : rows * columns]
-        result: Tensor = velocity_BLC.transpose(1, 2).reshape(noisy_BCHW.shape)
-        return result
+        )
+        grids = [
+            part.transpose(1, 2).reshape(noisy_BCHW.shape)
+            for part in out_BLC.split(rows * columns, dim=1)
+        ]
+        return grids[0], grids[1] if reference_BCHW is not None else None
 
 
 def compile_velocity(network: Network) -> None:

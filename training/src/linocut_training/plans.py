@@ -11,7 +11,7 @@ class Plan:
 
     weaker_after: the share of stage one after which its network is what stage two calls weaker.
     edit_share, other_share: batches with a reference picture, and batches off the square grid;
-    shaped_share: the latter in stage four, which is about them.
+    shaped_share: the latter in stage four, which is about them, of what is no edit.
     newest_share: of the pictures that stage one's captions ask for, those of things that are not
     among the first; None where all are new to the network.
     short_text: text rows of most steps, or the longest caption's: it leaves most of the padding
@@ -51,9 +51,9 @@ class Plan:
         """How many steps there are."""
         return self.styled_end + self.shaped_steps
 
-    def share_off_square(self, step: int) -> float:
-        """Of the batches at a step: how many are not on the square grid."""
-        return self.other_share if step < self.styled_end else self.shaped_share
+    def share_off_square(self, step: int, *, is_edit: bool) -> float:
+        """Of the batches at a step, edits or not: how many are not on the square grid."""
+        return self.other_share if is_edit or step < self.styled_end else self.shaped_share
 
 
 WHOLE = Plan()  # from nothing
@@ -66,11 +66,18 @@ GROWING = Plan(
     edit_share=0.12, other_share=0.15, shaped_share=0.5, newest_share=0.85,
 )  # fmt: skip
 # Stage three or four alone, from one that guidance is distilled into. Their steps have no noise of
-# pictures, so that few at a time are enough. RECALLING is stage four with earlier.pt, the
-# checkpoint before, in the work folder; the seventh edition took 350 of its steps.
+# pictures, so that few at a time are enough. RESHAPING mends what a growth leaves behind: wide and
+# tall canvases, and edits, which have to be seen oftener the more things there are. RECALLING is
+# stage four with earlier.pt, the checkpoint before, in the work folder; the seventh edition took
+# 350 of its steps.
 RESTYLING = Plan(steps=0, guided_steps=0, styled_steps=250, shaped_steps=0, batch=16)
-RESHAPING = Plan(steps=0, guided_steps=0, styled_steps=0, shaped_steps=2000, batch=32)
-RECALLING = replace(RESHAPING, shaped_steps=450, shaped_share=0.3, newest_share=0.85)
+RESHAPING = Plan(
+    steps=0, guided_steps=0, styled_steps=0, shaped_steps=1800, batch=32,
+    edit_share=0.4, other_share=0.25, shaped_share=0.9,
+)  # fmt: skip
+RECALLING = replace(
+    RESHAPING, shaped_steps=450, edit_share=0.16, shaped_share=0.3, newest_share=0.85
+)
 PLANS = {
     "whole": WHOLE,
     "going-on": GOING_ON,

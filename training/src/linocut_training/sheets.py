@@ -1,13 +1,16 @@
 """Contact sheets for people: `python -m linocut_training.sheets CHECKPOINT FOLDER`.
 
 The prompts of training/evaluation/everyday.txt are what people might type; they were written before
-the training, no checkpoint was ever chosen by them, and some ask for what it was not taught. Every
+the training, no checkpoint was ever chosen by them, and some ask for what it was not taught.
+Another sheet goes from pictures to what is asked instead of them, by `prompt_strength`. Every
 picture is the first that comes: seed 1.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from textwrap import wrap
@@ -18,12 +21,30 @@ from PIL import Image, ImageDraw, ImageFont
 
 from linocut.request import ImageRequest
 from linocut_training import gates
-from linocut_training.evaluate import INK, Draw, draw_in_processes, draw_share, read, save_sheet
+from linocut_training.evaluate import (
+    INK,
+    Draw,
+    draw_in_processes,
+    draw_share,
+    read,
+    save_sheet,
+    to_picture,
+)
 from linocut_training.gates import Pixels
 
 SEED: Final = 1
 SIZES: Final = (512, 1024)
 STEPS: Final = (4, 12, 28)
+STRENGTHS: Final = (0.2, 0.4, 0.6, 0.8, 1.0)
+# What is drawn first, and what is asked for with that picture as the reference.
+CHANGES: Final = (
+    ("a red apple, blue background", "turn it into a doughnut"),
+    ("a cat face, 3D style", "turn it into a sticker"),
+    ("a flat icon of a house, yellow background", "make the background purple"),
+    ("a cartoon owl, green background", "replace the owl with a penguin"),
+    ("a sticker of a bicycle", "make the background light blue"),
+    ("a rocket, 3D style, gray background", "turn it into a flat icon"),
+)
 TILE: Final = 150
 LINE: Final = 12
 LINE_LETTERS: Final = 26
@@ -50,23 +71,52 @@ def requests() -> dict[str, ImageRequest]:
 
 
 def make(checkpoint: Path, folder: Path, *, processes: int = 2, draw: Draw | None = None) -> None:
-    """everyday-<size>-<steps>.webp in `folder`, the pictures themselves in folder/everyday.
+    """everyday-<size>-<steps>.webp and strengths.webp in `folder`, the pictures in folder/everyday.
 
     `draw` draws in the engine's place, in this process.
     """
     pictures = folder / "everyday"
     for size, steps in product(SIZES, STEPS):
         (pictures / f"{size}-{steps}").mkdir(parents=True, exist_ok=True)
-    if draw is None:
-        draw_in_processes(checkpoint, requests(), pictures, processes)
-    else:
-        draw_share(draw, requests(), pictures)
+
+    def draw_all(requests: dict[str, ImageRequest]) -> None:
+        if draw is None:
+            draw_in_processes(checkpoint, requests, pictures, processes)
+        else:
+            draw_share(draw, requests, pictures)
+
+    draw_all(requests())
     for size, steps in product(SIZES, STEPS):
         tiles = [
             tile(read(pictures / f"{size}-{steps}" / f"{number:02}.png"), prompt)
             for number, prompt in enumerate(prompts(), 1)
         ]
         save_sheet(folder / f"everyday-{size}-{steps}.webp", tiles, COLUMNS)
+    save_sheet(folder / "strengths.webp", list(_changes(pictures, draw_all)), 1 + len(STRENGTHS))
+
+
+def _changes(
+    pictures: Path, draw_all: Callable[[dict[str, ImageRequest]], None]
+) -> Iterator[Image.Image]:
+    """Row by row a picture, and what becomes of it with more and more of the prompt's strength."""
+    sources = {f"source-{n}": _small(prompt) for n, (prompt, _) in enumerate(CHANGES)}
+    draw_all(sources)
+    changed = {}
+    for (name, _), (_, words) in zip(sources.items(), CHANGES, strict=True):
+        source = (to_picture(read(pictures / f"{name}.png")),)
+        for strength in STRENGTHS:
+            request = replace(_small(words), references=source, prompt_strength=strength)
+            changed[f"{name}-{strength}"] = request
+    draw_all(changed)
+    for (name, request), (_, words) in zip(sources.items(), CHANGES, strict=True):
+        yield tile(read(pictures / f"{name}.png"), request.prompt)
+        for strength in STRENGTHS:
+            yield tile(read(pictures / f"{name}-{strength}.png"), f"{words} ({strength})")
+
+
+def _small(prompt: str) -> ImageRequest:
+    guidance = gates.read_rules()["drawing"]["guidance"]
+    return ImageRequest(prompt=prompt, seed=SEED, width=512, height=512, guidance=guidance)
 
 
 def tile(pixels: Pixels, prompt: str) -> Image.Image:

@@ -31,7 +31,12 @@ from linocut_training.text_encoder import context, token_ids
 
 STAGE_TWO_SHARE = 0.4  # of the learning rates, where stage two begins
 STAGE_THREE_SHARE = 0.04  # and stage three, which has little to learn
-STAGE_FOUR_SHARE = 0.3
+STAGE_FOUR_SHARE = 0.4
+# Of the loss of an edit: how far what comes out where the reference stands is from the wanted
+# picture. No noise is there that shows it, so that what a thing is has to be seen in the reference.
+REDRAWN_SHARE = 0.5
+LEAN = 0.8  # of the noise levels' logits towards noise
+EDITS_LEAN = 1.4  # the same of edits, whose details are in the reference
 EARLIER = "earlier.pt"  # in the work folder: the checkpoint that the training went on from
 WARM_UP = 10  # steps of stages three and four, which may begin with new optimisers
 
@@ -55,9 +60,9 @@ class Stretch:
         return time.time() >= self.until
 
 
-def noise_levels(count: int, generator: torch.Generator) -> Tensor:
+def noise_levels(count: int, generator: torch.Generator, lean: float = LEAN) -> Tensor:
     """Logit-normal levels in (0, 1), leaning towards noise, where the layout is decided. [count]"""
-    return torch.sigmoid(torch.randn(count, generator=generator) + 0.8)
+    return torch.sigmoid(torch.randn(count, generator=generator) + lean)
 
 
 @dataclass
@@ -106,6 +111,11 @@ class Training:
         self.weaker, self.teacher, self.guided, self.styled = (
             self._frozen(state[name]) for name in ("weaker", "teacher", "guided", "styled")
         )
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether guidance is an input by now: from the second stage on."""
+        return any(it is not None for it in (self.teacher, self.guided, self.styled))
 
     def take_copies(self, plan: Plan) -> None:
         """Keep the averaged network at the steps where it becomes a teacher."""
@@ -216,11 +226,11 @@ def _learn(
     training: Training, plan: Plan, batch: Batch, tokens: Tokens, *,
     length: int, generator: torch.Generator,
 ) -> Tensor:  # fmt: skip
-    """One step of every parameter; the loss, and that of the noisier half. [2]"""
+    """One step of every parameter; the velocity's error, and that of the noisier half. [2]"""
     stretch = training.stretch
     with torch.autocast(stretch.device, torch.bfloat16, enabled=stretch.bf16):
-        loss, high = _loss(training, batch, tokens, length, generator)
-    loss.backward()
+        error, high, redrawn = _errors(training, batch, tokens, length, generator)
+    (error + REDRAWN_SHARE * redrawn).backward()
     parallel.average_gradients(training.network.parameters())
     torch.nn.utils.clip_grad_norm_(training.network.parameters(), 1.0)
     for optimiser, rate in zip(training.optimisers, training.rates, strict=True):
@@ -232,7 +242,7 @@ def _learn(
     taken = training.step - begun
     training.average.update(training.network, min(0.993, (1 + taken) / (10 + taken)))
     training.step += 1
-    return torch.stack((loss.detach(), high.detach())).cpu()
+    return torch.stack((error.detach(), high.detach())).cpu()
 
 
 def averaged(work: Path) -> Network:
@@ -262,48 +272,67 @@ class Tokens:
         return [self.known[phrase] for phrase in words]
 
 
-def _loss(
+def _errors(
     training: Training, batch: Batch, tokens: Tokens, length: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """(mean squared error, the same over the noisier half) of the velocity."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean squared errors: of the velocity, of its noisier half, and of a reference redrawn."""
     clean, count = batch.clean_BCHW, len(batch.captions)
-    rows, others = tokens.rows(batch.captions), tokens.rows(batch.others)
-    length = max(length, *map(len, rows + others))
+    rows = tokens.rows(batch.captions)
+    length = max(length, *map(len, rows + tokens.rows(batch.others)))
     noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-    t_B = noise_levels(count, generator).to(clean.device)
-    level = t_B[:, None, None, None]
-    noisy, target = torch.lerp(clean, noise, level), noise - clean
+    is_edit = batch.reference_BCHW is not None
+    t_B = noise_levels(count, generator, EDITS_LEAN if is_edit else LEAN).to(clean.device)
     scale_B = torch.ones_like(t_B)
-    answers = partial(_answers, noisy=noisy, t_B=t_B, reference=batch.reference_BCHW, length=length)
-    if training.styled is not None:
+    if training.is_guided:
         scale_B = guidance.scales(count, generator).to(clean.device)
+    target = noise - clean
+    if not is_edit:
+        target = _guided(
+            training, batch, tokens, noise=noise, t_B=t_B, scale_B=scale_B, length=length
+        )
+    text = context(training.network.text_encoder, rows, length)
+    noisy = torch.lerp(clean, noise, t_B[:, None, None, None])
+    guess, redrawn = training.network.beside(noisy, t_B, scale_B, text, batch.reference_BCHW)
+    error_B = (guess - target).square().mean((1, 2, 3))
+    noisier = error_B.detach()[t_B > 0.75]
+    return (
+        error_B.mean(),
+        noisier.mean() if len(noisier) else error_B.detach().mean(),
+        # As a velocity without noise, so that the noisy tokens have little to add.
+        error_B.new_zeros(()) if redrawn is None else (redrawn + clean).square().mean(),
+    )
+
+
+def _guided(
+    training: Training, batch: Batch, tokens: Tokens, *,
+    noise: Tensor, t_B: Tensor, scale_B: Tensor, length: int,
+) -> Tensor:  # fmt: skip
+    """The velocity that a stage teaches under each guidance, of pictures without a reference."""
+    clean, level = batch.clean_BCHW, t_B[:, None, None, None]
+    rows = tokens.rows(batch.captions)
+    noisy, target = torch.lerp(clean, noise, level), noise - clean
+    answers = partial(_answers, noisy=noisy, t_B=t_B, length=length)
+    if training.styled is not None:
         taught = partial(
             _taught, training, batch.known, rows=rows, scale_B=scale_B, t_B=t_B, length=length
         )
         if batch.square_BCHW is None:
-            target = taught(noisy, batch.reference_BCHW)
-        else:
-            middle = torch.lerp(batch.square_BCHW, canvases.middle(noise), level)
-            said = taught(middle, batch.square_reference_BCHW)
-            target = canvases.around(said, target, clean, batch.square_BCHW)
-    elif training.guided is not None:
-        scale_B = guidance.scales(count, generator).to(clean.device)
-        target = guidance.styled(answers(training.guided), rows, others, scale_B)
-    elif training.teacher is not None:
+            return taught(noisy)
+        middle = torch.lerp(batch.square_BCHW, canvases.middle(noise), level)
+        return canvases.around(taught(middle), target, clean, batch.square_BCHW)
+    if training.guided is not None:
+        others = tokens.rows(batch.others)
+        return guidance.styled(answers(training.guided), rows, others, scale_B)
+    if training.teacher is not None:
         assert training.weaker is not None
-        scale_B = guidance.scales(count, generator).to(clean.device)
         teacher, weaker = answers(training.teacher), answers(training.weaker)
-        empty = tokens.rows([""] * count)
-        target = target + guidance.change(teacher, weaker, rows, empty, scale_B)
-    text = context(training.network.text_encoder, rows, length)
-    guess = training.network(noisy, t_B, scale_B, text, batch.reference_BCHW)
-    error_B = (guess - target).square().mean((1, 2, 3))
-    noisier = error_B.detach()[t_B > 0.75]
-    return error_B.mean(), noisier.mean() if len(noisier) else error_B.detach().mean()
+        empty = tokens.rows([""] * len(rows))
+        return target + guidance.change(teacher, weaker, rows, empty, scale_B)
+    return target
 
 
 def _taught(
-    training: Training, known: list[bool], noisy: Tensor, reference: Tensor | None, *,
+    training: Training, known: list[bool], noisy: Tensor, *,
     rows: list[list[int]], scale_B: Tensor, t_B: Tensor, length: int,
 ) -> Tensor:  # fmt: skip
     """What the teachers of stage four say: of what was known before, the checkpoint before."""
@@ -313,22 +342,19 @@ def _taught(
     for teacher, its in ((earlier, True), (training.styled, False)):
         mine = [index for index, it in enumerate(known) if it is its]
         if mine:
-            given = None if reference is None else reference[mine]
-            asked = _answers(teacher, noisy[mine], t_B[mine], given, length)
+            asked = _answers(teacher, noisy[mine], t_B[mine], length)
             said = asked([rows[index] for index in mine], scale_B[mine])
             velocity[mine] = said.to(velocity.dtype)
     return velocity
 
 
-def _answers(
-    network: Network, noisy: Tensor, t_B: Tensor, reference: Tensor | None, length: int
-) -> guidance.Velocity:
+def _answers(network: Network, noisy: Tensor, t_B: Tensor, length: int) -> guidance.Velocity:
     """What a frozen network says of these latents under any captions and guidance."""
 
     @torch.no_grad()
     def velocity(rows: list[list[int]], scale_B: Tensor) -> Tensor:
         text = context(network.text_encoder, rows, length)
-        result: Tensor = network(noisy, t_B, scale_B, text, reference)
+        result: Tensor = network(noisy, t_B, scale_B, text)
         return result
 
     return velocity
