@@ -62,3 +62,19 @@ def test_what_stands_where_the_reference_is_learns_as_well(training_folder, alon
                 transformer._learn(training, plan, batch, tokens, length=12, generator=seeded())
         found.append(transformer._errors(training, batch, tokens, 12, seeded())[2].item())
     assert found[1] < 0.9 * found[0]
+
+
+def test_half_the_noisier_edits_begin_with_what_the_network_takes_them_for() -> None:
+    noise = torch.arange(1, 1001.0).reshape(1000, 1, 1, 1)
+    t_B = torch.tensor([0.9, 0.4]).repeat(500)
+
+    def network(noisy: Tensor, level_B: Tensor) -> Tensor:
+        assert torch.equal(noisy, noise)
+        assert (level_B == 1).all()
+        return noisy / 2
+
+    shown = transformer._mistaken(network, torch.zeros_like(noise), noise, t_B, seeded())
+    its_own = shown.flatten() != 0
+    assert torch.equal(shown.flatten()[its_own], noise.flatten()[its_own] / 2)
+    assert not its_own[1::2].any()
+    assert abs(its_own[::2].float().mean() - transformer.MISTAKEN_SHARE) < 0.07

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,11 +33,16 @@ from linocut_training.text_encoder import context, token_ids
 STAGE_TWO_SHARE = 0.4  # of the learning rates, where stage two begins
 STAGE_THREE_SHARE = 0.04  # and stage three, which has little to learn
 STAGE_FOUR_SHARE = 0.4
-# Of the loss of an edit: how far what comes out where the reference stands is from the wanted
-# picture. No noise is there that shows it, so that what a thing is has to be seen in the reference.
-REDRAWN_SHARE = 0.5
 LEAN = 0.8  # of the noise levels' logits towards noise
-EDITS_LEAN = 1.4  # the same of edits, whose details are in the reference
+# What a thing is has to be seen in the reference, which nobody learns from wanted pictures that
+# show through their noise: edits are noisier, and of their loss counts, too, how far what comes
+# out where the reference stands is from the wanted picture.
+EDITS_LEAN = 2.2
+REDRAWN_SHARE = 0.5
+# Of edits: those in whose noise not the wanted picture shows, but what the network takes it for at
+# sight of noise alone. Sampling starts so; else what is wrong at first is never put right.
+MISTAKEN_SHARE = 0.5
+MISTAKEN_FROM = 0.5  # of the noise levels: with less noise that picture has done its harm
 EARLIER = "earlier.pt"  # in the work folder: the checkpoint that the training went on from
 WARM_UP = 10  # steps of stages three and four, which may begin with new optimisers
 
@@ -285,13 +291,18 @@ def _errors(
     scale_B = torch.ones_like(t_B)
     if training.is_guided:
         scale_B = guidance.scales(count, generator).to(clean.device)
-    target = noise - clean
-    if not is_edit:
+    text = context(training.network.text_encoder, rows, length)
+    if is_edit:
+        network = partial(training.network, guidance_B=scale_B, text_BTC=text,
+                         reference_BCHW=batch.reference_BCHW)  # fmt: skip
+        shown = _mistaken(network, clean, noise, t_B, generator)
+        noisy = torch.lerp(shown, noise, t_B[:, None, None, None])
+        target = (noisy - clean) / t_B[:, None, None, None]
+    else:
+        noisy = torch.lerp(clean, noise, t_B[:, None, None, None])
         target = _guided(
             training, batch, tokens, noise=noise, t_B=t_B, scale_B=scale_B, length=length
         )
-    text = context(training.network.text_encoder, rows, length)
-    noisy = torch.lerp(clean, noise, t_B[:, None, None, None])
     guess, redrawn = training.network.beside(noisy, t_B, scale_B, text, batch.reference_BCHW)
     error_B = (guess - target).square().mean((1, 2, 3))
     noisier = error_B.detach()[t_B > 0.75]
@@ -301,6 +312,18 @@ def _errors(
         # As a velocity without noise, so that the noisy tokens have little to add.
         error_B.new_zeros(()) if redrawn is None else (redrawn + clean).square().mean(),
     )
+
+
+@torch.no_grad()
+def _mistaken(
+    network: Callable[[Tensor, Tensor], Tensor], clean: Tensor, noise: Tensor, t_B: Tensor,
+    generator: torch.Generator,
+) -> Tensor:  # fmt: skip
+    """What shows through the noise of edits: wanted pictures, and some of the network's own."""
+    taken_for = noise - network(noise, torch.ones_like(t_B))
+    chosen_B = torch.rand(len(t_B), generator=generator).to(t_B.device) < MISTAKEN_SHARE
+    chosen_B &= t_B > MISTAKEN_FROM
+    return torch.where(chosen_B[:, None, None, None], taken_for, clean)
 
 
 def _guided(
