@@ -73,7 +73,7 @@ GROWING = Plan(
 RESTYLING = Plan(steps=0, guided_steps=0, styled_steps=250, shaped_steps=0, batch=16)
 RESHAPING = Plan(
     steps=0, guided_steps=0, styled_steps=0, shaped_steps=1800, batch=32,
-    edit_share=0.4, other_share=0.25, shaped_share=0.9,
+    edit_share=0.5, other_share=0.2, shaped_share=0.9,
 )  # fmt: skip
 RECALLING = replace(
     RESHAPING, shaped_steps=450, edit_share=0.16, shaped_share=0.3, newest_share=0.85
