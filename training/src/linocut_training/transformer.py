@@ -35,10 +35,9 @@ STAGE_THREE_SHARE = 0.04  # and stage three, which has little to learn
 STAGE_FOUR_SHARE = 0.4
 LEAN = 0.8  # of the noise levels' logits towards noise
 # What a thing is has to be seen in the reference. Nobody learns that from wanted pictures that show
-# through their noise, and with noise of 0.95 they still do: many edits are noisier, and of their
+# through their noise, and in noise of 0.97 they still do: many edits are noise alone, and of their
 # loss counts, too, how far what comes out where the reference stands is from the wanted picture.
-NOISIER_SHARE = 0.6
-NOISIER_LEAN = 3.5
+NOISE_ALONE_SHARE = 0.5
 REDRAWN_SHARE = 0.5
 # Of edits: those in whose noise not the wanted picture shows, but what the network takes it for at
 # sight of noise alone. Sampling starts so; else what is wrong at first is never put right.
@@ -67,11 +66,14 @@ class Stretch:
         return time.time() >= self.until
 
 
-def noise_levels(count: int, generator: torch.Generator, noisier_share: float = 0) -> Tensor:
-    """Logit-normal levels in (0, 1), leaning towards noise, where the layout is decided. [count]"""
-    noisier = torch.rand(count, generator=generator) < noisier_share
-    lean = torch.where(noisier, NOISIER_LEAN, LEAN)
-    return torch.sigmoid(torch.randn(count, generator=generator) + lean)
+def noise_levels(count: int, generator: torch.Generator, noise_alone_share: float = 0) -> Tensor:
+    """Logit-normal levels in (0, 1), leaning towards noise, where the layout is decided. [count]
+
+    noise_alone_share: how many are 1.
+    """
+    alone = torch.rand(count, generator=generator) < noise_alone_share
+    levels = torch.sigmoid(torch.randn(count, generator=generator) + LEAN)
+    return torch.where(alone, 1.0, levels)
 
 
 @dataclass
@@ -290,7 +292,7 @@ def _errors(
     length = max(length, *map(len, rows + tokens.rows(batch.others)))
     noise = torch.randn(clean.shape, generator=generator).to(clean.device)
     is_edit = batch.reference_BCHW is not None
-    t_B = noise_levels(count, generator, NOISIER_SHARE if is_edit else 0).to(clean.device)
+    t_B = noise_levels(count, generator, NOISE_ALONE_SHARE if is_edit else 0).to(clean.device)
     scale_B = torch.ones_like(t_B)
     if training.is_guided:
         scale_B = guidance.scales(count, generator).to(clean.device)
