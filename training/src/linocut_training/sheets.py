@@ -47,7 +47,7 @@ CHANGES: Final = (
 )
 TILE: Final = 150
 LINE: Final = 12
-LINE_LETTERS: Final = 26
+LINE_LETTERS: Final = 24
 COLUMNS: Final = 8
 
 
