@@ -104,6 +104,8 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(
     kinds, on_white, empty = [], [], 0
     for step in range(10 + 10 * grid):
         batch = source._edits(grid, random.Random(step))
+        assert batch.others == batch.known == []  # no teacher is asked, and no other style
+        assert batch.square_BCHW is None
         pairs = zip(numbers(batch.clean_BCHW), numbers(batch.reference_BCHW), strict=True)
         for (wanted, given), asked in zip(pairs, batch.captions, strict=True):
             target, reference = source.views[grid][wanted], source.views[grid][given]
@@ -227,10 +229,10 @@ def test_canvases_come_more_often_once_they_are_taught(source, monkeypatch) -> N
     plan, edited, drawn = source.plan, [], []
     monkeypatch.setattr(source, "_edits", lambda grid, rng: edited.append(grid))
     monkeypatch.setattr(source, "_captioned", lambda grid, rng, share: drawn.append(grid))
-    for step in range(plan.styled_end, plan.styled_end + 4000):
+    for step in range(plan.styled_end, plan.styled_end + 8000):
         source.batch(step, 0)
     for grids, share in ((drawn, plan.shaped_share), (edited, plan.other_share)):
-        assert abs(sum(grid != 0 for grid in grids) / len(grids) - share) < 0.05
+        assert abs(sum(grid != 0 for grid in grids) / len(grids) - share) < 0.03
 
 
 @pytest.mark.parametrize("grid", range(len(views.grids())))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from linocut_training import transformer
-from linocut_training.batches import Source
+from linocut_training.batches import Batch, Source
 from linocut_training.plans import Plan
 from linocut_training.transformer import Stretch
 
@@ -39,8 +39,10 @@ def test_edits_learn_from_pictures_in_every_stage(
 
     def right(noisy, t_B, scale_B, text, reference) -> tuple[Tensor, Tensor]:
         assert (scale_B != 1).any() == (stage > 1)
-        level = t_B[:, None, None, None]
-        return (noisy - clean) / level + (1 - right.share), -clean * right.share
+        level, references = t_B[:, None, None, None], batch.reference_BCHW
+        its = clean[[next(i for i, it in enumerate(references) if it.equal(one))
+                     for one in reference]]  # fmt: skip
+        return (noisy - its) / level + (1 - right.share), -its * right.share
 
     monkeypatch.setattr(training.network, "beside", right)
     for right.share, errors in ((1.0, (0, 0)), (0.0, (1, clean.square().mean().item()))):
@@ -64,20 +66,28 @@ def test_what_stands_where_the_reference_is_learns_as_well(training_folder, alon
     assert found[1] < 0.9 * found[0]
 
 
-def test_half_the_noisier_edits_begin_with_what_the_network_takes_them_for() -> None:
-    noise = torch.arange(1, 1001.0).reshape(1000, 1, 1, 1)
-    t_B = torch.tensor([0.9, 0.4]).repeat(500)
+def test_most_edits_begin_with_what_the_network_takes_the_picture_for() -> None:
+    noise = torch.arange(1, 1501.0).reshape(1500, 1, 1, 1)
+    t_B, clean = torch.tensor([0.9, 0.4, 1.0]).repeat(500), torch.zeros_like(noise)
+    batch = Batch(clean, [""] * 1500, reference_BCHW=2 * noise)
+    asked = []
 
-    def network(noisy: Tensor, level_B: Tensor) -> Tensor:
-        assert torch.equal(noisy, noise)
+    def network(noisy, level_B, scale_B, text_B, reference) -> Tensor:
         assert (level_B == 1).all()
+        for its in (scale_B, text_B, reference.flatten() / 2):
+            assert torch.equal(its, noisy.flatten())  # each has what belongs to it
+        asked.append(len(noisy))
         return noisy / 2
 
-    shown = transformer._mistaken(network, torch.zeros_like(noise), noise, t_B, seeded())
+    one_each = noise.flatten()
+    shown = transformer._shown(network, batch, noise=noise, t_B=t_B, scale_B=one_each,
+                               text=one_each, generator=seeded())  # fmt: skip
     its_own = shown.flatten() != 0
-    assert torch.equal(shown.flatten()[its_own], noise.flatten()[its_own] / 2)
-    assert not its_own[1::2].any()
-    assert abs(its_own[::2].float().mean() - transformer.MISTAKEN_SHARE) < 0.07
+    assert torch.equal(shown.flatten()[its_own], one_each[its_own] / 2)
+    assert not its_own[t_B != 0.9].any()  # later it has done its harm; noise alone shows nothing
+    assert abs(its_own[t_B == 0.9].float().mean() - transformer.MISTAKEN_SHARE) < 0.05
+    assert asked == [its_own.sum()]
+    assert (clean == 0).all()
 
 
 def test_many_edits_are_noise_alone() -> None:

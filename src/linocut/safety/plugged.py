@@ -129,7 +129,7 @@ def _in_words(what: str, hint: str, *, quoting: bool) -> Iterator[None]:
         yield
     except SystemExit as error:  # it would end the process, and with success at that
         raise CheckFailed(f"{what}: {_told(error, quoting=quoting)}", hint=hint) from error
-    except Exception as error:  # it may be anything
+    except Exception as error:  # somebody else's code may raise anything
         raise CheckFailed(f"{what}: {_told(error, quoting=quoting)}", hint=hint) from error
 
 

@@ -157,7 +157,7 @@ class Source:
             given = replace(wanted, style=other)
         else:
             given = any_view
-            wanted = rng.choice(self.alike[grid][given.style, given.colour] or [given])
+            wanted = rng.choice(self.alike[grid].get((given.style, given.colour), [given]))
             instead = CONCEPTS[wanted.concept]
         style, colour = views.STYLE_NAMES[wanted.style], views.BACKGROUND_NAMES[wanted.colour]
         shown = CONCEPTS[given.concept]
@@ -216,7 +216,7 @@ def _alike(of: list[views.View], shown: list[int]) -> dict[tuple[int, int], list
     for index in shown:
         if of[index].placement < ASKED_PLACEMENTS:
             alike[of[index].style, of[index].colour].append(of[index])
-    return alike
+    return dict(alike)
 
 
 def _split(of: list[views.View], some: list[int]) -> _Some:

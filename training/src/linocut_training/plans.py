@@ -76,8 +76,9 @@ RESHAPING = Plan(
     edit_share=0.5, other_share=0.2, shaped_share=0.9,
 )  # fmt: skip
 RECALLING = replace(
-    RESHAPING, shaped_steps=450, edit_share=0.16, shaped_share=0.3, newest_share=0.85
-)
+    RESHAPING, shaped_steps=450, edit_share=0.16, other_share=0.3, shaped_share=0.3,
+    newest_share=0.85,
+)  # fmt: skip
 PLANS = {
     "whole": WHOLE,
     "going-on": GOING_ON,

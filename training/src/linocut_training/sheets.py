@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from textwrap import wrap
@@ -79,11 +79,11 @@ def make(checkpoint: Path, folder: Path, *, processes: int = 2, draw: Draw | Non
     for size, steps in product(SIZES, STEPS):
         (pictures / f"{size}-{steps}").mkdir(parents=True, exist_ok=True)
 
-    def draw_all(requests: dict[str, ImageRequest]) -> None:
+    def draw_all(asked: dict[str, ImageRequest]) -> None:
         if draw is None:
-            draw_in_processes(checkpoint, requests, pictures, processes)
+            draw_in_processes(checkpoint, asked, pictures, processes)
         else:
-            draw_share(draw, requests, pictures)
+            draw_share(draw, asked, pictures)
 
     draw_all(requests())
     for size, steps in product(SIZES, STEPS):
@@ -99,24 +99,21 @@ def _changes(
     pictures: Path, draw_all: Callable[[dict[str, ImageRequest]], None]
 ) -> Iterator[Image.Image]:
     """Row by row a picture, and what becomes of it with more and more of the prompt's strength."""
-    sources = {f"source-{n}": _small(prompt) for n, (prompt, _) in enumerate(CHANGES)}
+    guidance = gates.read_rules()["drawing"]["guidance"]
+    small = partial(ImageRequest, seed=SEED, width=512, height=512, guidance=guidance)
+    sources = {f"source-{n}": small(prompt=prompt) for n, (prompt, _) in enumerate(CHANGES)}
     draw_all(sources)
     changed = {}
     for (name, _), (_, words) in zip(sources.items(), CHANGES, strict=True):
         source = (to_picture(read(pictures / f"{name}.png")),)
         for strength in STRENGTHS:
-            request = replace(_small(words), references=source, prompt_strength=strength)
+            request = small(prompt=words, references=source, prompt_strength=strength)
             changed[f"{name}-{strength}"] = request
     draw_all(changed)
     for (name, request), (_, words) in zip(sources.items(), CHANGES, strict=True):
         yield tile(read(pictures / f"{name}.png"), request.prompt)
         for strength in STRENGTHS:
             yield tile(read(pictures / f"{name}-{strength}.png"), f"{words} ({strength})")
-
-
-def _small(prompt: str) -> ImageRequest:
-    guidance = gates.read_rules()["drawing"]["guidance"]
-    return ImageRequest(prompt=prompt, seed=SEED, width=512, height=512, guidance=guidance)
 
 
 def tile(pixels: Pixels, prompt: str) -> Image.Image:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,9 +66,9 @@ class Stretch:
 
 
 def noise_levels(count: int, generator: torch.Generator, noise_alone_share: float = 0) -> Tensor:
-    """Logit-normal levels in (0, 1), leaning towards noise, where the layout is decided. [count]
+    """Logit-normal levels in (0, 1], leaning towards noise, where the layout is decided. [count]
 
-    noise_alone_share: how many are 1.
+    noise_alone_share: how many are 1; the others are below.
     """
     alone = torch.rand(count, generator=generator) < noise_alone_share
     levels = torch.sigmoid(torch.randn(count, generator=generator) + LEAN)
@@ -298,9 +297,8 @@ def _errors(
         scale_B = guidance.scales(count, generator).to(clean.device)
     text = context(training.network.text_encoder, rows, length)
     if is_edit:
-        network = partial(training.network, guidance_B=scale_B, text_BTC=text,
-                         reference_BCHW=batch.reference_BCHW)  # fmt: skip
-        shown = _mistaken(network, clean, noise, t_B, generator)
+        shown = _shown(training.network, batch, noise=noise, t_B=t_B, scale_B=scale_B, text=text,
+                       generator=generator)  # fmt: skip
         noisy = torch.lerp(shown, noise, t_B[:, None, None, None])
         target = (noisy - clean) / t_B[:, None, None, None]
     else:
@@ -320,15 +318,21 @@ def _errors(
 
 
 @torch.no_grad()
-def _mistaken(
-    network: Callable[[Tensor, Tensor], Tensor], clean: Tensor, noise: Tensor, t_B: Tensor,
+def _shown(
+    network: Network, batch: Batch, *, noise: Tensor, t_B: Tensor, scale_B: Tensor, text: Tensor,
     generator: torch.Generator,
 ) -> Tensor:  # fmt: skip
     """What shows through the noise of edits: wanted pictures, and some of the network's own."""
-    taken_for = noise - network(noise, torch.ones_like(t_B))
+    assert batch.reference_BCHW is not None
+    shown_BCHW = batch.clean_BCHW.clone()
     chosen_B = torch.rand(len(t_B), generator=generator).to(t_B.device) < MISTAKEN_SHARE
-    chosen_B &= t_B > MISTAKEN_FROM
-    return torch.where(chosen_B[:, None, None, None], taken_for, clean)
+    chosen_B &= (t_B > MISTAKEN_FROM) & (t_B < 1)  # through noise alone nothing shows
+    if chosen_B.any():
+        alone, reference = noise[chosen_B], batch.reference_BCHW[chosen_B]
+        ones = torch.ones_like(t_B[chosen_B])
+        velocity = network(alone, ones, scale_B[chosen_B], text[chosen_B], reference)
+        shown_BCHW[chosen_B] = (alone - velocity).to(shown_BCHW.dtype)
+    return shown_BCHW
 
 
 def _guided(
