@@ -8,14 +8,13 @@ import torch
 from PIL import Image
 
 from linocut_training import classifier, gates, practice
-from linocut_training.concepts import CONCEPTS, STYLES
+from linocut_training.concepts import CONCEPTS, DRAWN_SOURCES, STYLES
 from linocut_training.gates import HELD_SCALES, held_colours, nearest_colours
 from linocut_training.practice import (
     LEFT_OUT,
     NONE,
     SCALES,
     SOURCES,
-    STYLE_SOURCES,
     Practice,
     other_codes,
     peeled,
@@ -47,7 +46,7 @@ def work(tmp_path: Path) -> Path:
     for source in ("noto", "twemoji", "fxemoji", LEFT_OUT):
         for number, concept in enumerate(CONCEPTS[:3]):
             draw_disc(tmp_path / "cutouts" / source / f"{concept.key}.png", (80 * number, 0, 0))
-    for source in STYLE_SOURCES:
+    for source in DRAWN_SOURCES:
         for code in ("1f0aa", "1f0bb", CONCEPTS[0].codepoint, f"only-{source}"):
             draw_disc(tmp_path / "variety" / source / f"{code}.png", (0, 0, 200))
     return tmp_path
@@ -63,11 +62,11 @@ def test_the_source_left_out_is_not_practised(work) -> None:
     }
 
 
-def test_other_emoji_are_those_that_every_style_drew_and_that_are_no_concept(work) -> None:
+def test_other_emoji_are_those_that_every_artist_drew_and_that_are_no_concept(work) -> None:
     assert other_codes(work) == ["1f0aa", "1f0bb"]
     batches = Practice(work, batch=8, seed=0)
     assert batches.num_others == 2
-    assert len(batches.cutouts) == batches.num_concepts + 2 * len(STYLES)
+    assert len(batches.cutouts) == batches.num_concepts + 2 * len(DRAWN_SOURCES)
 
 
 def test_five_eighths_of_a_batch_teach_concepts_and_three_the_rest(work) -> None:
@@ -158,11 +157,28 @@ def test_a_peeled_sticker_has_lost_its_border_and_nothing_else() -> None:
 def test_recolouring_keeps_the_shape_and_stays_premultiplied() -> None:
     objects = torch.rand(32, 4, 8, 8, generator=seeded())
     objects[:, :3] *= objects[:, 3:]
-    changed = recoloured(objects, seeded(1))
+    changed, _ = recoloured(objects, seeded(1))
     assert torch.equal(changed[:, 3], objects[:, 3])
     assert (changed[:, :3] >= 0).all()
     assert (changed[:, :3] <= changed[:, 3:]).all()
     assert not torch.allclose(changed, objects)
+
+
+def test_a_picture_that_has_lost_its_colours_is_of_no_style(work, monkeypatch) -> None:
+    objects = torch.rand(400, 4, 4, 4, generator=seeded())
+    objects[:, :3] *= 0.5 * objects[:, 3:]
+    changed, is_gray = recoloured(objects, seeded(1))
+    colour = (changed[:, :3].amax(1) - changed[:, :3].amin(1)).amax((1, 2))
+    assert torch.equal(colour < 1e-4, is_gray)
+    assert 0.05 < is_gray.float().mean() < 0.12
+    batches = Practice(work, batch=8, seed=0)
+    first = batches.styles[: batches.num_concepts]
+    assert (first != NONE).any()
+    gray = torch.ones(8, dtype=torch.bool)
+    monkeypatch.setattr(practice, "recoloured", lambda objects, rng: (objects, gray))
+    assert (batches.batch(0, 16).styles == NONE).all()
+    monkeypatch.setattr(practice, "recoloured", lambda objects, rng: (objects, ~gray))
+    assert (batches.batch(0, 16).styles != NONE).any()
 
 
 def test_spoilt_pictures_are_pictures() -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from linocut_training import fetch, icons, rasterise
 from linocut_training.concepts import CONCEPT_OF, EXTRA_SOURCES, STYLES
+from linocut_training.effects import EFFECTS
 
 CIRCLE = '<circle cx="5" cy="5" r="2" fill="#d01020"/>'
 PACK = {
@@ -94,6 +95,23 @@ def test_a_cartoon_is_inked_and_fills_the_square_like_all_others(tarball: Path) 
     middle = np.asarray(picture)[100]
     assert tuple(middle[left + 3]) == (*border.colour, 255)
     assert tuple(middle[100]) == (0xD0, 0x10, 0x20, 255)
+
+
+def test_what_nobody_drew_is_made_of_what_is_there_once(tmp_path: Path) -> None:
+    for style in STYLES.values():
+        if style.made_from is not None:
+            drawn = tmp_path / "cutouts" / style.made_from / "key.png"
+            drawn.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGBA", (40, 40), (200, 30, 30, 255)).save(drawn)
+    rasterise.make_derived(tmp_path)
+    made = {file.parent.name: file for file in tmp_path.glob("cutouts/*/key.png")}
+    assert set(made) >= set(EFFECTS)
+    with Image.open(made["grayscale"]) as gray, Image.open(made["pixel-art"]) as pixels:
+        assert gray.getpixel((20, 20)) == (81, 81, 81, 255)
+        assert pixels.getpixel((20, 20)) == (200, 30, 30, 255)
+    before = made["grayscale"].stat().st_mtime_ns
+    rasterise.make_derived(tmp_path)
+    assert made["grayscale"].stat().st_mtime_ns == before
 
 
 def test_failures_are_named_and_the_rest_is_drawn_once(tarball: Path, tmp_path: Path) -> None:

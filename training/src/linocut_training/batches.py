@@ -105,10 +105,11 @@ class Source:
             return rng.choice(self.rare)
         return rng.choices(self.of_ratios, self.beside)[0] if self.of_ratios else 0
 
-    def _size(self, grid: int) -> int:
-        """Pictures of a batch: as many tokens as a square batch has, or fewer."""
+    def _size(self, grid: int, *, of_each: int = 1) -> int:
+        """Pictures of a batch, or pairs: as many tokens as a square batch has, or fewer."""
         rows, columns = self.grids[grid]
-        return max(1, min(self.plan.batch, self.plan.batch * 64 // (rows * columns)))
+        most = self.plan.batch // of_each
+        return max(1, min(most, self.plan.batch * 64 // (of_each * rows * columns)))
 
     def _captioned(self, grid: int, rng: random.Random, newest_share: float | None) -> Batch:
         everything, known, newest = self.asked[grid]
@@ -134,7 +135,7 @@ class Source:
     def _edits(self, grid: int, rng: random.Random) -> Batch:
         """Wanted pictures beside what they are made from; without words that is left as it is."""
         targets, references, words = [], [], []
-        for _ in range(self._size(grid)):
+        for _ in range(self._size(grid, of_each=2)):
             wanted, given, asked = self._edit(grid, rng)
             is_empty = rng.random() < EMPTY_SHARE
             words.append("" if is_empty else asked)

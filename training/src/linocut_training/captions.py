@@ -83,6 +83,7 @@ REMOVE_SHARE: Final = 0.5  # of the edits to that background
 STYLE_EDITS: Final[tuple[str, ...]] = (
     "turn {it} into {noun}",
     "make {it} {noun}",
+    "make {it} {word}",
     "{same} in {word} style",
     "{same} as {noun}",
     "draw {it} in {word} style",

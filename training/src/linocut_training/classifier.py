@@ -1,7 +1,7 @@
 """A small network that names pictures: which concept, which style. Backgrounds need no learning.
 
 It begins with what photographs have taught, and learns the concepts from real cut-outs alone. Its
-own worth is measured on a source that it never saw, and on compositions of the four styles with
+own worth is measured on a source that it never saw, and on compositions of the styles with
 backgrounds and scales that it never saw.
 
 B batch   C channels   S side of a square picture

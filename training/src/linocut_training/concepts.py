@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
@@ -42,6 +43,8 @@ class Style:
 
     `word` stands before "style"; `noun` is one picture drawn so. In `patterns`, {a} is the thing
     with its article, {n} without, and {article} an article for the adjective that follows.
+    made_from: the source whose cut-outs become this style's, by `effects.EFFECTS`; none where the
+    source is an artist's.
     """
 
     key: str
@@ -50,6 +53,7 @@ class Style:
     noun: str
     patterns: tuple[str, ...]
     border: Border | None = None
+    made_from: str | None = None
 
 
 class BadVocabulary(ValueError):
@@ -136,10 +140,11 @@ _COMMON_PATTERNS: Final = ("{a}, %s style", "{a} in %s style", "{n}, %s style")
 
 
 def _style(
-    key: str, source: str, word: str, noun: str, *patterns: str, border: Border | None = None
-) -> Style:
+    key: str, source: str, word: str, noun: str, *patterns: str,
+    border: Border | None = None, made_from: str | None = None,
+) -> Style:  # fmt: skip
     common = tuple(pattern % word for pattern in _COMMON_PATTERNS)
-    return Style(key, source, word, noun, common + patterns, border)
+    return Style(key, source, word, noun, common + patterns, border, made_from)
 
 
 _INK: Final = Border((34, 28, 32), 0.026)  # as comics are inked: without it, noto looks flat or 3D
@@ -196,18 +201,56 @@ STYLES: Final = {
             "a die-cut sticker of {a}",
             border=_DIE_CUT,
         ),
+        _style(
+            "pixel",
+            "pixel-art",
+            "pixel art",
+            "pixel art",
+            "pixel art of {a}",
+            "{a} in pixel art",
+            "{a} as pixel art",
+            "{article} pixel art {n}",
+            "{article} pixelated {n}",
+            made_from="noto",  # whose ink becomes the dark outline that pixel art has
+        ),
+        _style(
+            "grayscale",
+            "grayscale",
+            "black and white",
+            "a black and white picture",
+            "a black and white picture of {a}",
+            "{article} black and white {n}",
+            "{a} in black and white",
+            "{n} in black and white",
+            "a grayscale picture of {a}",
+            "{a} in grayscale",
+            made_from="fluent-3d",
+        ),
     )
 }
+# The styles that artists drew, and their sources; the others are made from these.
+DRAWN: Final = tuple(key for key, style in STYLES.items() if style.made_from is None)
+DRAWN_SOURCES: Final = tuple(STYLES[key].source for key in DRAWN)
 # What drawn pictures of a style are too easily taken for. The others hold their own; pushed as
 # well, red apples in 3D turned purple.
 RIVALS: Final = {"flat": "3d"}
 BORDERS: Final = {style.source: style.border for style in STYLES.values()}
 DEFAULT_STYLE: Final = "3d"  # what a caption without a style means
-# Indices of concepts, with a style that they are never shown in: drawn all the same, it tells
-# whether a style is known, or only pictures of it.
+
+
+def _with_what_is_made_of_it(index: int, held: str) -> Iterator[tuple[int, str]]:
+    yield index, held
+    for style in STYLES.values():
+        if style.made_from == STYLES[held].source:
+            yield index, style.key
+
+
+# Indices of concepts, with a style that they are never shown in, nor in one made from it: drawn
+# all the same, it tells whether a style is known, or only pictures of it.
 HELD_PAIRS: Final = frozenset(
-    (index, tuple(STYLES)[1 + turn % (len(STYLES) - 1)])
+    pair
     for turn, index in enumerate(range(len(FIRST), len(CONCEPTS), 7))
+    for pair in _with_what_is_made_of_it(index, DRAWN[1 + turn % (len(DRAWN) - 1)])
 )
 
 # Drawn by other hands: a classifier that has seen these judges the shape and not the file.

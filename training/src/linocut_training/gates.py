@@ -12,7 +12,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
-from itertools import permutations
 from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeVar
@@ -29,7 +28,14 @@ from linocut_training.captions import (
     evaluation_prompt,
     gradient_name,
 )
-from linocut_training.concepts import BACKGROUNDS, CONCEPT_OF, CONCEPTS, HELD_PAIRS, STYLES
+from linocut_training.concepts import (
+    BACKGROUNDS,
+    CONCEPT_OF,
+    CONCEPTS,
+    DRAWN,
+    HELD_PAIRS,
+    STYLES,
+)
 
 Pixels = NDArray[np.uint8]
 
@@ -38,6 +44,7 @@ SEEDS: Final = (1, 2, 3, 4)
 SIDE: Final = 256
 NUM_EDITS: Final = 40
 STYLE_EDIT_PLACES: Final = (2, 5, 8)  # of every ten edits
+STYLES_AWAY: Final = (1, 4)  # in the order of the styles, from the given to the wanted one
 COLOURS: Final = tuple(BACKGROUNDS)
 STYLE_KEYS: Final = tuple(STYLES)
 HELD_SCALES: Final = ((0.66, 0.70), (0.80, 0.84))  # of the canvas's side: never practised
@@ -111,11 +118,15 @@ class Gate:
 
 
 def prompts() -> list[Prompt]:
-    """Every concept and seed: each concept once in every style, the backgrounds in turn."""
+    """Every concept and seed: each time another style, the styles and backgrounds in turn.
+
+    Where a concept was never shown in a style, that comes first, so that none is left out.
+    """
+    held = {index: STYLE_KEYS.index(style) for index, style in HELD_PAIRS if style in DRAWN}
     asked = []
     for index, concept in enumerate(CONCEPTS):
         for turn, seed in enumerate(SEEDS):
-            style = STYLE_KEYS[(index + turn) % len(STYLE_KEYS)]
+            style = STYLE_KEYS[(held.get(index, index) + turn) % len(STYLE_KEYS)]
             background = COLOURS[(len(SEEDS) * index + turn) % len(COLOURS)]
             text = evaluation_prompt(concept, style, background)
             asked.append(Prompt(concept.key, seed, style, background, text))
@@ -137,8 +148,9 @@ def graded() -> list[Prompt]:
 
 
 def edits() -> list[Edit]:
-    """28 changes to each background twice, and 12 from each style to each other."""
-    style_changes = list(permutations(STYLE_KEYS, 2))
+    """28 changes to each background twice, and 12 from each style and to each style twice."""
+    style_changes = [(given, STYLE_KEYS[(place + away) % len(STYLE_KEYS)])
+                     for away in STYLES_AWAY for place, given in enumerate(STYLE_KEYS)]  # fmt: skip
     asked: list[Edit] = []
     for number in range(NUM_EDITS):
         concept = CONCEPTS[number * len(CONCEPTS) // NUM_EDITS].key

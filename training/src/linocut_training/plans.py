@@ -57,8 +57,11 @@ class Plan:
 
 
 WHOLE = Plan()  # from nothing
-# From an earlier edition, which knows the shapes.
-GOING_ON = Plan(steps=1000, guided_steps=150, styled_steps=80, shaped_steps=500)
+# From an earlier edition, which knows the things, and learns other ways to draw and to edit them.
+GOING_ON = Plan(
+    steps=1150, guided_steps=110, styled_steps=110, shaped_steps=350,
+    edit_share=0.3, other_share=0.25,
+)  # fmt: skip
 # The same, with things that it does not know: 174 of them, beside the 116 that it does, which it
 # teaches anew in stage four.
 GROWING = Plan(

@@ -1,7 +1,7 @@
 """What the classifier practises on: real cut-outs on backgrounds, spoilt as drawn pictures are.
 
-Concepts come from the four styles and from other sources, all but one; every other emoji of the
-four styles is practised beside them, so that the network learns what one thing has in common when
+Concepts come from the styles and from other sources, all but one; every other emoji of the drawn
+styles is practised beside them, so that the network learns what one thing has in common when
 different people draw it.
 
 B batch   C channels   S side of a square picture
@@ -22,7 +22,15 @@ import torch.nn.functional as F
 from PIL import Image, ImageChops, ImageFilter
 from torch import Tensor
 
-from linocut_training.concepts import BACKGROUNDS, BORDERS, CONCEPTS, EXTRA_SOURCES, STYLES, Border
+from linocut_training.concepts import (
+    BACKGROUNDS,
+    BORDERS,
+    CONCEPTS,
+    DRAWN_SOURCES,
+    EXTRA_SOURCES,
+    STYLES,
+    Border,
+)
 from linocut_training.gates import COLOURS, HELD_SCALES, held_colours, nearest_colours
 
 LEFT_OUT: Final = "emojione"  # another artist's, and complete; chosen before the first training
@@ -76,15 +84,15 @@ class Practice:
             torch.randint(self.num_concepts, max(len(self.cutouts), self.num_concepts + 1),
                           (others,), generator=rng),
         ))  # fmt: skip
-        objects = recoloured(self.cutouts[chosen].float() / 255, rng)
+        objects, is_gray = recoloured(self.cutouts[chosen].float() / 255, rng)
         objects = F.grid_sample(
             objects, placements(len(chosen), side, rng), padding_mode="zeros", align_corners=False
         )
         behind = self.backgrounds(self.concepts[chosen], side, rng)
         pictures = objects[:, :3] + (1 - objects[:, 3:]) * behind
-        return Batch(
-            spoilt(pictures, rng), self.concepts[chosen], self.styles[chosen], self.others[chosen]
-        )
+        # Without its colours a picture of another style looks like the style that has none.
+        styles = torch.where(is_gray, NONE, self.styles[chosen])
+        return Batch(spoilt(pictures, rng), self.concepts[chosen], styles, self.others[chosen])
 
     def backgrounds(self, concepts: Tensor, side: int, rng: torch.Generator) -> Tensor:
         """Named and random colours, plain and graded, none that is held out. [B, 3, S, S]"""
@@ -121,14 +129,15 @@ def _concept_cutouts(work: Path) -> Iterator[Row]:
 
 
 def other_codes(work: Path) -> list[str]:
-    """Code points that every style has drawn and that are no concept's."""
-    folders = [work / "variety" / source for source in STYLE_SOURCES]
+    """Code points that every artist of a style has drawn and that are no concept's."""
+    folders = [work / "variety" / source for source in DRAWN_SOURCES]
     drawn = [{file.stem for file in folder.glob("*.png")} for folder in folders]
     return sorted(set.intersection(*drawn) - {concept.codepoint for concept in CONCEPTS})
 
 
 def _other_cutouts(work: Path, codes: list[str]) -> Iterator[Row]:
-    for source, border in BORDERS.items():
+    for source in DRAWN_SOURCES:
+        border = BORDERS[source]
         for index, code in enumerate(codes):
             cutout = _small(work / "variety" / source / f"{code}.png")
             plain = peeled(cutout, border) if border and index % 2 else cutout
@@ -188,8 +197,11 @@ def placements(count: int, side: int, rng: torch.Generator) -> Tensor:
     return looked
 
 
-def recoloured(objects: Tensor, rng: torch.Generator) -> Tensor:
-    """Premultiplied RGBA with other hues, saturation and brightness: the shape has to tell."""
+def recoloured(objects: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Premultiplied RGBA with other hues, saturation and brightness: the shape has to tell.
+
+    Also which have lost all colour. [B]
+    """
     count = len(objects)
     turn = 0.25 * torch.randn(count, generator=rng)
     grey = torch.rand(count, generator=rng) < 0.08
@@ -204,7 +216,8 @@ def recoloured(objects: Tensor, rng: torch.Generator) -> Tensor:
     change[:, 1, 2] = -change[:, 2, 1]
     matrix = torch.linalg.inv(to_yiq) @ change @ to_yiq * brightness[:, None, None]
     rgb = torch.einsum("bij,bjhw->bihw", matrix, objects[:, :3])
-    return torch.cat((torch.minimum(rgb.clamp(min=0), objects[:, 3:]), objects[:, 3:]), 1)
+    changed = torch.cat((torch.minimum(rgb.clamp(min=0), objects[:, 3:]), objects[:, 3:]), 1)
+    return changed, grey
 
 
 def spoilt(pictures: Tensor, rng: torch.Generator) -> Tensor:

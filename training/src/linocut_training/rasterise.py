@@ -19,7 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from .concepts import BORDERS, CONCEPTS, EXTRA_SOURCES, STYLES, Border, Colour, Concept
+from .concepts import (
+    BORDERS,
+    CONCEPTS,
+    DRAWN_SOURCES,
+    EXTRA_SOURCES,
+    STYLES,
+    Border,
+    Colour,
+    Concept,
+)
+from .effects import EFFECTS
 from .icons import (
     Drawing,
     drawings_by_code,
@@ -36,7 +46,6 @@ VISIBLE: Final = 8  # of 255: fainter alpha is a renderer's haze and does not co
 CHILDREN: Final = 2
 CHUNK: Final = 8
 
-CODED_SOURCES: Final = tuple(style.source for style in STYLES.values())
 NAMING_SOURCE: Final = "noto"  # its names are the ones the packages without code points use
 
 
@@ -63,9 +72,9 @@ def make_cutouts(tarballs: Mapping[str, Path], work: Path) -> tuple[Missing, ...
     """Every concept in every style and extra source under work/cutouts; what is there stays."""
     names = names_by_code(tarballs[NAMING_SOURCE])
     missing: list[Missing] = []
-    for source in (*CODED_SOURCES, *EXTRA_SOURCES):
+    for source in (*DRAWN_SOURCES, *EXTRA_SOURCES):
         jobs: list[Job] = []
-        drawings = (drawings_by_code if source in CODED_SOURCES else drawings_by_name)(
+        drawings = (drawings_by_code if source in DRAWN_SOURCES else drawings_by_name)(
             tarballs[source]
         )
         for concept in CONCEPTS:
@@ -77,13 +86,27 @@ def make_cutouts(tarballs: Mapping[str, Path], work: Path) -> tuple[Missing, ...
                 path = work / "cutouts" / source / f"{concept.key}.png"
                 jobs.append(Job(drawing, path, CUTOUT_SIDE, BORDERS.get(source)))
         missing += [Missing(source, job.path.stem, reason) for job, reason in draw_all(jobs)]
+    make_derived(work)
     return tuple(missing)
 
 
+def make_derived(work: Path) -> None:
+    """The cut-outs of the styles that are made from another one's; what is there stays."""
+    for style in STYLES.values():
+        if style.made_from is None:
+            continue
+        folder = work / "cutouts" / style.source
+        folder.mkdir(parents=True, exist_ok=True)
+        for drawn in sorted((work / "cutouts" / style.made_from).glob("*.png")):
+            if not (folder / drawn.name).exists():
+                with Image.open(drawn) as cutout:
+                    _save(EFFECTS[style.source](cutout), folder / drawn.name)
+
+
 def make_variety(tarballs: Mapping[str, Path], work: Path) -> tuple[Missing, ...]:
-    """Every ordinary emoji of the four styles under work/variety; what is there stays."""
+    """Every ordinary emoji of the drawn styles under work/variety; what is there stays."""
     missing: list[Missing] = []
-    for source in CODED_SOURCES:
+    for source in DRAWN_SOURCES:
         jobs = [
             Job(
                 drawing,
@@ -185,10 +208,14 @@ def _draw_to_file(job: Job) -> str | None:
         picture = draw(job.drawing, side=job.side, border=job.border)
     except (ValueError, OSError) as error:
         return str(error)
-    unfinished = job.path.with_suffix(".part")
-    picture.save(unfinished, format="PNG", compress_level=3)
-    unfinished.replace(job.path)
+    _save(picture, job.path)
     return None
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    unfinished = path.with_suffix(".part")
+    picture.save(unfinished, format="PNG", compress_level=3)
+    unfinished.replace(path)
 
 
 def _find(

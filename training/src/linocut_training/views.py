@@ -1,6 +1,6 @@
 """What the transformer learns from: latents of every concept in every style, encoded once.
 
-A view is one concept, style, placement and background on one grid of tokens: about 100 of a
+A view is one concept, style, placement and background on one grid of tokens: about 150 of a
 concept. On the square grid every placement of a concept has some backgrounds, and these in every
 style, so that two views that differ in one thing make an edit: (reference, instruction, target). On
 a wider or taller grid, which some of the concepts have, the square picture stands in the middle,
@@ -28,7 +28,13 @@ from linocut.model.autoencoder import Autoencoder
 from linocut.sizes import ASPECT_RATIOS
 from linocut_training import autoencoder, parallel, scenes
 from linocut_training.captions import gradient_name
-from linocut_training.concepts import BACKGROUNDS, CONCEPTS, DEFAULT_BACKGROUND, STYLES
+from linocut_training.concepts import (
+    BACKGROUNDS,
+    CONCEPTS,
+    DEFAULT_BACKGROUND,
+    DRAWN,
+    STYLES,
+)
 
 Grid = tuple[int, int]  # rows, columns
 
@@ -41,7 +47,7 @@ SMALLER = ((6, 8), (8, 6), (6, 6))  # requests of 192 pixels lie on grids of the
 CONCEPTS_OF_RATIOS = 0.3  # of all, on each of the grids of the API's ratios
 COLOURS_OF_RATIOS = 2  # white and another one
 CONCEPTS_ELSEWHERE = 0.12  # on each of the rare grids
-STYLES_ELSEWHERE = 2  # with one background
+STYLES_ELSEWHERE = 2  # of those that are drawn, with one background
 WHITE_SHARE = 1 / 3  # of the backgrounds: it is what a caption without one means
 COLOUR_NAMES = tuple(BACKGROUNDS)
 WHITE = COLOUR_NAMES.index(DEFAULT_BACKGROUND)
@@ -102,7 +108,7 @@ def colours_on(grid: Grid, concept: int, style: int, placement: int) -> tuple[in
     coloured = [c for c in colours_on(SQUARE, concept, style, placement) if c in COLOURED]
     if grid in grids_of_ratios():
         return tuple(sorted((WHITE, *rng.sample(coloured, COLOURS_OF_RATIOS - 1))))
-    if style not in Random(f"{grid}/{concept}").sample(range(len(STYLE_NAMES)), STYLES_ELSEWHERE):
+    if style not in Random(f"{grid}/{concept}").sample(range(len(DRAWN)), STYLES_ELSEWHERE):
         return ()
     return (WHITE if rng.random() < WHITE_SHARE else rng.choice(coloured),)
 
