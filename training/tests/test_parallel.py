@@ -103,3 +103,16 @@ def test_a_log_is_lines_of_json_that_go_on(tmp_path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "a.log").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2, 3]
     assert all(line["seconds"] >= 0 and line["word"] == 'a "quoted"\nline' for line in lines)
+
+
+@pytest.mark.parametrize(("half", "whole", "expected"), [(1e-3, 2e-3, True), (2e-3, 1e-3, False)])
+def test_bfloat16_is_taken_where_it_turns_out_to_be_faster(
+    half, whole, expected, monkeypatch
+) -> None:
+    took = {torch.bfloat16: half, torch.float32: whole}
+    parallel.has_bf16.cache_clear()
+    monkeypatch.setattr(parallel, "_seconds_of_products", took.__getitem__)
+    assert parallel.has_bf16() is expected
+    parallel.has_bf16.cache_clear()
+    monkeypatch.undo()
+    assert parallel.has_bf16() in (True, False)  # whatever is true here, it can be measured
