@@ -32,7 +32,7 @@ STAGES = (
 )  # fmt: skip
 
 RESULTS = (
-    "objects.npy", "variety.npy", "autoencoder.pt", "text_encoder.pt", "8x8.npy", "2x3.npy",
+    "objects.npy", "variety.npy", "autoencoder.pt", "text_encoder.pt", "8x8.npy", "8x9.npy",
     "transformer.pt",
 )  # fmt: skip
 
@@ -108,7 +108,8 @@ def test_an_unfinished_training_is_not_exported_unasked(run, ran, capsys) -> Non
         ("cpu", ("--from", "earlier", "--plan", "restyling"), 3, plans.RESTYLING),
         ("cpu", ("--from", "earlier", "--plan", "reshaping"), 3, plans.RESHAPING),
         ("cpu", ("--from", "earlier", "--plan", "recalling"), 3, plans.RECALLING),
-        ("cuda", (), 1, plans.ON_GPU),
+        ("cuda", (), 1, plans.on_gpu(plans.WHOLE)),
+        ("cuda", ("--from", "earlier", "--plan", "growing"), 1, plans.on_gpu(plans.GROWING)),
     ],
 )
 def test_how_long_it_trains_depends_on_where_and_from_what(
@@ -130,6 +131,8 @@ def test_what_several_processes_run_can_be_imported_by_each(run, monkeypatch) ->
     workers = []
     monkeypatch.setattr(parallel, "launch", lambda worker, *_, processes: workers.append(worker))
     monkeypatch.setattr(command.views, "join", lambda work, processes: None)
+    monkeypatch.setattr(command.views, "spread", lambda work, model: None)
+    monkeypatch.setattr(command.autoencoder, "trained", lambda work: None)
     monkeypatch.setattr(command.autoencoder, "pack", lambda *_, side: None)
     run("--only", "autoencoder", "views", "transformer")
     assert len(workers) == 3
@@ -184,7 +187,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(text_encoder, "phrases", lambda work: corpus)
     monkeypatch.setattr(text_encoder, "_teach", lambda corpus, work: taught)
     monkeypatch.setattr(views, "PLACEMENTS", 1)
-    monkeypatch.setattr(views, "grids", lambda: (views.SQUARE, (2, 3)))
+    monkeypatch.setattr(views, "grids", lambda: (views.SQUARE, (8, 9)))
     pack = autoencoder.pack
     monkeypatch.setattr(
         autoencoder, "pack", lambda folders, target, side: pack(folders, target, 64)

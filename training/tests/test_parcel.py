@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from linocut_training import autoencoder, parcel, transformer, views
-from linocut_training.concepts import CONCEPTS, STYLES
+from linocut_training import autoencoder, parcel, rasterise, transformer, views
+from linocut_training.concepts import CONCEPTS, DRAWN_SOURCES
 from linocut_training.plans import Plan
 
 
@@ -34,9 +34,11 @@ def test_a_training_goes_on_elsewhere_from_what_travelled(
     there = tmp_path / "there"
     parcel.unpack(tmp_path / "parcel", there)
     assert not (there / "latents").exists()
-    monkeypatch.setattr(views, "grids", lambda: (views.SQUARE, (2, 3)))
+    monkeypatch.setattr(views, "grids", lambda: (views.SQUARE, (8, 9)))
+    rasterise.make_derived(there)
     views.encode(0, 1, there, autoencoder.trained(there))
     views.join(there, 1)
+    views.spread(there, autoencoder.trained(there))
     transformer.train(
         0, 1, there, Plan(steps=1, guided_steps=1, styled_steps=0, shaped_steps=0, batch=2)
     )
@@ -47,8 +49,8 @@ def test_a_cutout_travels_at_the_size_it_is_drawn_at(work, tmp_path, monkeypatch
     monkeypatch.setattr(parcel, "CUTOUT_SIDE", 24)
     parcel.pack(work, tmp_path / "parcel")
     parcel.unpack(tmp_path / "parcel", tmp_path / "there")
-    for style in STYLES.values():
-        name = f"cutouts/{style.source}/{CONCEPTS[1].key}.png"
+    for source in DRAWN_SOURCES:
+        name = f"cutouts/{source}/{CONCEPTS[1].key}.png"
         with Image.open(work / name) as large, Image.open(tmp_path / "there" / name) as small:
             assert small.size == (24, 24)
             wanted = np.asarray(large.resize((24, 24), Image.Resampling.BOX))

@@ -229,15 +229,22 @@ def test_elsewhere_the_square_picture_stands_in_the_middle_on_whole_tokens(
     assert beside == (square != BACKGROUNDS[views.COLOUR_NAMES[5]]).any(-1).sum()
 
 
-def test_shares_of_two_processes_are_what_one_would_have_written(work) -> None:
+def encode_all(work: Path) -> None:
+    """All latents that are missing, by one process."""
     views.encode(0, 1, work, Blurred())
     views.join(work, 1)
+    views.spread(work, Blurred())
+
+
+def test_shares_of_two_processes_are_what_one_would_have_written(work) -> None:
+    encode_all(work)
     alone = {grid: np.load(views.latents_file(work, grid)) for grid in views.grids()}
     for grid in views.grids():
         views.latents_file(work, grid).unlink()
     for rank in range(2):
         views.encode(rank, 2, work, Blurred())
     views.join(work, 2)
+    views.spread(work, Blurred())
     for grid in views.grids():
         together = np.load(views.latents_file(work, grid))
         assert together.dtype == np.float16
@@ -247,8 +254,7 @@ def test_shares_of_two_processes_are_what_one_would_have_written(work) -> None:
 
 
 def test_the_latents_lie_in_the_order_of_the_views(work) -> None:
-    views.encode(0, 1, work, Blurred())
-    views.join(work, 1)
+    encode_all(work)
     for grid in views.grids():
         latents = np.load(views.latents_file(work, grid))
         expected = list(views.views_on(grid))
@@ -261,6 +267,28 @@ def test_the_latents_lie_in_the_order_of_the_views(work) -> None:
         assert len({row.tobytes() for row in latents}) == len(expected)
 
 
+def test_only_square_and_smaller_grids_are_encoded_and_the_others_made_of_the_square(
+    work, monkeypatch
+) -> None:
+    # No row of a smaller grid is a square's: there a thing is drawn smaller.
+    monkeypatch.setattr(views, "grids", lambda: (views.SQUARE, SIDEWAYS, views.SMALLER[0]))
+    monkeypatch.setattr(views, "CONCEPTS_ELSEWHERE", 1.0)
+    views.encode(0, 1, work, Blurred())
+    views.join(work, 1)
+    assert views.not_encoded(work) == [SIDEWAYS]
+    encoded = []
+
+    class Watched(Blurred):
+        def encode(self, pixels: Tensor) -> Tensor:
+            encoded.append(tuple(pixels.shape[-2:]))
+            return super().encode(pixels)
+
+    views.spread(work, Watched())
+    assert views.not_encoded(work) == []
+    colours = len(views.COLOUR_NAMES)
+    assert Counter(encoded) == {(256, 256): colours, (256, 384): colours}
+
+
 def test_pixels_become_minus_one_to_one() -> None:
     pixels = np.array([[[0, 51, 255]]], dtype=np.uint8)
     assert torch.allclose(views.to_tensor(pixels)[:, 0, 0], torch.tensor([-1, -0.6, 1]))
@@ -268,11 +296,9 @@ def test_pixels_become_minus_one_to_one() -> None:
 
 def test_latents_of_fewer_views_are_not_taken_for_these(work, monkeypatch) -> None:
     assert views.not_encoded(work) == [views.SQUARE, SIDEWAYS]
-    views.encode(0, 1, work, Blurred())
-    views.join(work, 1)
+    encode_all(work)
     assert views.not_encoded(work) == []
     monkeypatch.setattr(views, "COLOURS_OF_RATIOS", 3)
     assert views.not_encoded(work) == [SIDEWAYS]
-    views.encode(0, 1, work, Blurred())
-    views.join(work, 1)
+    encode_all(work)
     assert views.not_encoded(work) == []

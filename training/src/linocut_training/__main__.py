@@ -36,7 +36,7 @@ from linocut_training import (
     views,
 )
 from linocut_training.concepts import STYLES
-from linocut_training.plans import ON_GPU, PLANS, Plan
+from linocut_training.plans import PLANS, Plan, on_gpu
 
 PROCESSES = 2
 
@@ -46,7 +46,7 @@ class Folders:
     """Where things go: data and states, the checkpoint, and its model card with the NOTICE.
 
     stretch: where the transformer's training runs, and how long. processes: how many train.
-    plan: how long, on a CPU.
+    plan: how long; on a GPU with larger batches.
     """
 
     work: Path
@@ -69,7 +69,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument(
         "--plan", choices=PLANS,
-        help="how long on a CPU: whole, from nothing; going-on, the default with --from; "
+        help="how long: whole, from nothing; going-on, the default with --from; "
         "growing, with things that it does not know; restyling, reshaping or recalling, only stage "
         "three or four, from a checkpoint that guidance is distilled into",
     )  # fmt: skip
@@ -148,8 +148,10 @@ def encode_views(folders: Folders) -> None:
     """Latents of every view, on every grid."""
     if not views.not_encoded(folders.work):
         return
+    rasterise.make_derived(folders.work)  # what came in a parcel has only what was drawn
     parallel.launch(views.encode_share, folders.work, processes=folders.processes)
     views.join(folders.work, folders.processes)
+    views.spread(folders.work, autoencoder.trained(folders.work))
 
 
 def train_transformer(folders: Folders) -> None:
@@ -157,7 +159,7 @@ def train_transformer(folders: Folders) -> None:
     stretch, is_cpu = folders.stretch, folders.stretch.device == "cpu"
     how = ("in bf16" if stretch.bf16 else "in fp32", "compiled" if stretch.compiled else "eager")
     print(f"  on {stretch.device}, {', '.join(how)}", flush=True)
-    processes, plan = (folders.processes, folders.plan) if is_cpu else (1, ON_GPU)
+    processes, plan = (folders.processes, folders.plan) if is_cpu else (1, on_gpu(folders.plan))
     parallel.launch(transformer.train, folders.work, plan, stretch, processes=processes)
 
 

@@ -204,11 +204,14 @@ def checked(rules: Mapping[str, float], shares: Mapping[str, float]) -> list[Gat
 
 
 def of_real(generated: Mapping[str, float], real: Mapping[str, float]) -> dict[str, float]:
-    """What was drawn as shares of the same measured on real cut-outs, as far as both are shares."""
+    """What was drawn as shares of the same measured on real cut-outs, as far as both are shares.
+
+    None of what the judge does not even see in real ones.
+    """
     return {
-        name: round(share / real[name], 4)
+        name: round(share / real[name], 4) if real[name] else 0.0
         for name, share in generated.items()
-        if isinstance(share, float) and real.get(name)
+        if isinstance(share, float) and isinstance(real.get(name), float)
     }
 
 

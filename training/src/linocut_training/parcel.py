@@ -31,7 +31,7 @@ from PIL import Image
 
 from linocut.model.autoencoder import Autoencoder
 from linocut_training.autoencoder import trained
-from linocut_training.concepts import STYLES
+from linocut_training.concepts import DRAWN_SOURCES
 
 PART_BYTES: Final = 15_000_000
 CUTOUT_SIDE: Final = 256  # of the largest picture's shorter side
@@ -70,9 +70,9 @@ def _what_is_needed(work: Path) -> Iterator[Entry]:
         yield "text_encoder.pt", (work / "text_encoder.pt").read_bytes()
     if (work / "autoencoder.pt").exists():
         yield "autoencoder.pt", _without_optimisers(trained(work))
-    for style in STYLES.values():
-        for file in sorted((work / "cutouts" / style.source).glob("*.png")):
-            yield f"cutouts/{style.source}/{file.name}", _smaller(file)
+    for source in DRAWN_SOURCES:  # the others are made from these
+        for file in sorted((work / "cutouts" / source).glob("*.png")):
+            yield f"cutouts/{source}/{file.name}", _smaller(file)
 
 
 def _without_optimisers(model: Autoencoder) -> bytes:

@@ -10,7 +10,7 @@ on all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations, product
@@ -48,6 +48,7 @@ CONCEPTS_OF_RATIOS = 0.3  # of all, on each of the grids of the API's ratios
 COLOURS_OF_RATIOS = 2  # white and another one
 CONCEPTS_ELSEWHERE = 0.12  # on each of the rare grids
 STYLES_ELSEWHERE = 2  # of those that are drawn, with one background
+INSIDE = 3  # a column of tokens that sees no border of a canvas
 WHITE_SHARE = 1 / 3  # of the backgrounds: it is what a caption without one means
 COLOUR_NAMES = tuple(BACKGROUNDS)
 WHITE = COLOUR_NAMES.index(DEFAULT_BACKGROUND)
@@ -186,8 +187,11 @@ def encode_share(rank: int, processes: int, work: Path) -> None:
 
 @torch.inference_mode()
 def encode(rank: int, processes: int, work: Path, model: Autoencoder) -> None:
-    """One process's share of the latents that are missing, written beside the others' shares."""
-    for grid in not_encoded(work):
+    """One process's share of the latents that are missing, written beside the others' shares.
+
+    Of the square grid and the smaller ones: the others are made of the square's (`spread`).
+    """
+    for grid in _drawn(not_encoded(work)):
         views = list(views_on(grid))
         file = latents_file(work, grid)
         file.parent.mkdir(exist_ok=True)
@@ -206,14 +210,59 @@ def encode(rank: int, processes: int, work: Path, model: Autoencoder) -> None:
 
 def join(work: Path, processes: int) -> None:
     """The processes' shares become one file a grid."""
-    for grid in not_encoded(work):
+    for grid in _drawn(not_encoded(work)):
         file = latents_file(work, grid)
         parts = [file.with_suffix(f".{rank}.npy") for rank in range(processes)]
         whole = np.load(parts[0])
         for rank, part in enumerate(parts[1:], 1):
             whole[rank::processes] = np.load(part)[rank::processes]
-        partial = file.with_suffix(".partial.npy")  # what has its name is whole
-        np.save(partial, whole)
-        partial.replace(file)
+        _save(file, whole)
         for part in parts:
             part.unlink()
+
+
+@torch.inference_mode()
+def spread(work: Path, model: Autoencoder) -> None:
+    """The latents of wide and tall grids that are missing, made of the square's.
+
+    A canvas of the background alone, with what the square differs by from a square of it: what is
+    inside is as if the whole canvas had been encoded, to a hundredth of its variance.
+    """
+    squares = np.load(latents_file(work, SQUARE), mmap_mode="r")
+    numbers = {view: number for number, view in enumerate(views_on(SQUARE))}
+    plain = _backgrounds(model, SQUARE)
+    for grid in not_encoded(work):
+        views, behind = list(views_on(grid)), _backgrounds(model, grid)
+        latents = np.stack([behind[view.colour] for view in views])
+        top, left = ((length - short) // 2 for length, short in zip(grid, SQUARE, strict=True))
+        middle = latents[:, :, top : top + SQUARE[0], left : left + SQUARE[1]]
+        for number, view in enumerate(views):
+            middle[number] += squares[numbers[view]] - plain[view.colour]
+        _save(latents_file(work, grid), latents.astype(np.float16))
+
+
+def _backgrounds(model: Autoencoder, grid: Grid) -> list[NDArray[np.float32]]:
+    """The latents of every plain background on a grid.
+
+    The first column of an empty canvas is encoded as what decodes to a stripe of another colour;
+    it is made like those inside.
+    """
+    height, width = (length * PIXELS for length in grid)
+    canvas = np.empty((height, width, 3), dtype=np.uint8)
+    latents = []
+    for name in COLOUR_NAMES:
+        canvas[:] = BACKGROUNDS[name]
+        latents.append(model.encode(to_tensor(canvas)[None])[0].numpy())
+        latents[-1][:, :, 0] = latents[-1][:, :, INSIDE]
+    return latents
+
+
+def _drawn(some: Iterable[Grid]) -> list[Grid]:
+    """Those grids whose views are not made of the square's."""
+    return [grid for grid in some if grid == SQUARE or grid in SMALLER]
+
+
+def _save(file: Path, latents: NDArray[np.float16]) -> None:
+    partial = file.with_suffix(".partial.npy")  # what has its name is whole
+    np.save(partial, latents)
+    partial.replace(file)
