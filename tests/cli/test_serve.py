@@ -121,8 +121,8 @@ def test_the_example_is_one_that_the_checkpoint_can_draw(
 
 
 def test_the_rest_is_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    ready = Ready(checkpoint="linocut-mini", demo=True, device="cpu", modes=(), config=MINI,
-                  rates={})  # fmt: skip
+    ready = Ready(checkpoint="linocut-mini", demo=True, device="cpu", modes=(), fast=None,
+                  config=MINI, rates={})  # fmt: skip
     tell = announcer(Settings())
     for news in (Draws(ready, 3.2), Waits("it crashed"), Leaves(30), Leaves(0)):
         tell(news)

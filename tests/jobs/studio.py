@@ -71,7 +71,13 @@ class Hand:
 
     async def start(self) -> Ready:
         return Ready(
-            checkpoint="hand", demo=True, device="cpu", modes=("exact",), config=MINI, rates={}
+            checkpoint="hand",
+            demo=True,
+            device="cpu",
+            modes=("exact",),
+            fast=None,
+            config=MINI,
+            rates={},
         )
 
     async def run(self, job: Job) -> AsyncIterator[Message]:

@@ -82,6 +82,7 @@ every_frame = st.one_of(
         demo=st.booleans(),
         device=texts,
         modes=st.lists(texts, max_size=3).map(tuple),
+        fast=st.none() | texts,
         config=st.sampled_from([MINI, DEV]),
         rates=st.dictionaries(texts, rates, max_size=2),
     ),

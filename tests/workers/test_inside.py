@@ -36,7 +36,8 @@ def draw(job):
 
 link = inside.open_link()
 inside.serve(link, Ready(
-    checkpoint="own", demo=True, device="cpu", modes=(), config=MINI, rates={},
+    checkpoint="own", demo=True, device="cpu", modes=(), fast=None, config=MINI,
+    rates={},
 ), draw)
 """
 

@@ -19,6 +19,7 @@ from linocut.workers.rate import (
     Runs,
     chosen_mode,
     estimate,
+    fast_mode,
     first_rate,
     fitted,
     seconds_of,
@@ -124,17 +125,43 @@ def test_steps_that_are_left_out_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "modes", "go_fast", "chosen"),
+    ("asked", "modes", "fast", "chosen"),
     [
-        ("exact", ("exact", "bf16"), False, "exact"),
-        ("exact", ("exact", "bf16"), True, "bf16"),
-        ("exact", ("exact",), True, "exact"),
-        ("exact", ("bf16",), False, "bf16"),
-        ("bf16", ("exact", "bf16"), False, "bf16"),
-        ("fp8", ("exact", "bf16"), True, "fp8"),
+        ("exact", ("exact", "bf16"), None, "exact"),
+        ("exact", ("exact", "bf16"), "bf16", "bf16"),
+        ("exact", ("exact",), None, "exact"),
+        ("exact", ("bf16",), None, "bf16"),
+        ("bf16", ("exact", "bf16"), None, "bf16"),
+        ("fp8", ("exact", "bf16"), "bf16", "fp8"),
     ],
 )
 def test_a_named_mode_is_an_order_and_going_fast_a_permission(
-    asked: str, modes: tuple[str, ...], go_fast: bool, chosen: str
+    asked: str, modes: tuple[str, ...], fast: str | None, chosen: str
 ) -> None:
-    assert chosen_mode(asked, modes, go_fast=go_fast) == chosen
+    assert chosen_mode(asked, modes, fast) == chosen
+
+
+@pytest.mark.parametrize(
+    ("of_exact", "of_bf16", "steps", "expected"),
+    [
+        ((0.0, 1e9), (0.0, 2e9), 4, "bf16"),
+        ((0.0, 2e9), (0.0, 1e9), 4, None),  # a processor that only imitates half the precision
+        ((0.1, 1e9), (0.0, 1e9), 4, "bf16"),
+        ((0.0, 1e9), (0.2, 2e9), 4, None),  # what it gains by its products it loses by its steps
+        ((0.0, 1e9), (0.2, 2e9), 2, "bf16"),
+        ((0.1, 1e9), (0.1, 1e9), 4, None),
+    ],
+)
+def test_fast_is_what_draws_the_usual_faster_than_the_default(
+    of_exact: tuple[float, float], of_bf16: tuple[float, float], steps: int, expected: str | None
+) -> None:
+    rates = {
+        mode: Rate(per_step=per_step, flops_per_second=flops)
+        for mode, (per_step, flops) in (("exact", of_exact), ("bf16", of_bf16))
+    }
+    assert fast_mode(rates, Run(steps=steps, flops=1e9, seconds=0.0)) == expected
+
+
+def test_what_has_one_mode_has_no_faster_one() -> None:
+    only = {"bf16": Rate(per_step=0.1, flops_per_second=1e9)}
+    assert fast_mode(only, Run(steps=4, flops=1e9, seconds=0.0)) is None

@@ -37,6 +37,7 @@ class Quiet:
             demo=True,
             device="cpu",
             modes=tuple(self.rates),
+            fast="bf16" if "bf16" in self.rates else None,
             config=MINI,
             rates=self.rates,
         )

@@ -46,6 +46,9 @@ class WorkerHealth(BaseModel):
     checkpoint: str | None
     device: str | None
     modes: tuple[str, ...]
+    fast_mode: str | None = Field(
+        description="what go_fast permits; null where nothing is faster than the first of its modes"
+    )
 
 
 class Readiness(BaseModel):
@@ -137,6 +140,7 @@ def _worker(one: Condition) -> WorkerHealth:
         checkpoint=one.ready.checkpoint if one.ready else None,
         device=one.ready.device if one.ready else None,
         modes=one.ready.modes if one.ready else (),
+        fast_mode=one.ready.fast if one.ready else None,
     )
 
 

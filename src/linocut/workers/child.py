@@ -28,7 +28,7 @@ from linocut.workers import inside
 from linocut.workers.files import finished, preview_file, with_references
 from linocut.workers.options import Options, read
 from linocut.workers.protocol import Job, Message, PreviewFile, Ready, Refused
-from linocut.workers.rate import EXACT, Run, Runs, chosen_mode, first_rate
+from linocut.workers.rate import EXACT, Run, Runs, chosen_mode, fast_mode, first_rate
 
 WARM_UP: Final = ImageRequest(prompt="a red apple", num_inference_steps=2)
 WARM_UP_SIDES: Final = (
@@ -46,6 +46,7 @@ class Studio:
     """Everything that drawing takes: the engine, the checks, what runs have taken.
 
     words: reads prompts.   pictures: looks at references, previews and pictures.
+    fast: the mode for those who permit to go fast, if there is one.
     language_model: the check that is asked about prompts last, if there is one.
     """
 
@@ -53,6 +54,7 @@ class Studio:
     words: checks.Reads
     pictures: checks.Sees
     runs: dict[str, Runs]
+    fast: str | None = None
     language_model: TextEncoderCheck | None = None
 
     @property
@@ -64,6 +66,7 @@ class Studio:
             demo=checkpoint.demo,
             device=str(placement.device),
             modes=tuple(placement.modes),
+            fast=self.fast,
             config=checkpoint.config,
             rates={mode: runs.rate for mode, runs in self.runs.items()},
         )
@@ -80,7 +83,8 @@ class Studio:
     def _draw(self, job: Job) -> Generator[Message, None, None]:
         began = time.perf_counter()
         asked = with_references(job)
-        mode = chosen_mode(asked.mode, tuple(self.engine.placement.modes), go_fast=job.go_fast)
+        fast = self.fast if job.go_fast else None
+        mode = chosen_mode(asked.mode, tuple(self.engine.placement.modes), fast)
         request = replace(asked, mode=mode)
         if job.check_safety:
             self._check_input(request)
@@ -127,6 +131,11 @@ def measured(engine: Engine, request: ImageRequest, seconds: float) -> Run:
     return Run(steps=cost.steps, flops=cost.flops.total, seconds=seconds)
 
 
+def usual_run(engine: Engine) -> Run:
+    """How much a request is that says nothing but its words."""
+    return measured(engine, ImageRequest(prompt=WARM_UP.prompt), seconds=0.0)
+
+
 def warmed_up(engine: Engine, mode: str) -> Runs:
     """What two steps take in this mode at a small and at a large size."""
     runs = []
@@ -164,7 +173,8 @@ def open_studio(options: Options) -> Studio:
         )
         language_model.check(WARM_UP.prompt)
     runs = {mode: warmed_up(engine, mode) for mode in engine.placement.modes}
-    return Studio(engine, words, pictures, runs, language_model)
+    fast = fast_mode({mode: its.rate for mode, its in runs.items()}, usual_run(engine))
+    return Studio(engine, words, pictures, runs, fast, language_model)
 
 
 def main() -> None:

@@ -34,7 +34,8 @@ from linocut.workers.protocol import Job, Message, Rate, Ready
 from linocut.workers.rate import Run, Runs, chosen_mode
 
 NAME: Final = "fake"
-MODES: Final = ("exact", "bf16")
+FAST: Final = "bf16"
+MODES: Final = ("exact", FAST)
 WARNING: Final = "drawn by a fake worker: colours that mean nothing"
 _FREE: Final = 1e15  # operations a second: what is not a step costs it nothing
 _FOREVER: Final = 1e6
@@ -59,6 +60,7 @@ class Fake:
             demo=True,
             device="cpu",
             modes=MODES,
+            fast=FAST,
             config=MINI,
             rates={mode: self.runs.setdefault(mode, Runs(first)).rate for mode in MODES},
         )
@@ -67,7 +69,7 @@ class Fake:
         """The job's run, with the failures that its prompt asks for."""
         began = time.perf_counter()
         asked = with_references(job)
-        mode = chosen_mode(asked.mode, MODES, go_fast=job.go_fast)
+        mode = chosen_mode(asked.mode, MODES, FAST if job.go_fast else None)
         request = replace(asked, mode=mode)
         if job.check_safety and "refuse" in _marks(request.prompt):
             raise _refusal("input")

@@ -40,12 +40,17 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """The worker has loaded its checkpoint, warmed up, and can draw."""
+    """The worker has loaded its checkpoint, warmed up, and can draw.
+
+    modes: the default first.   fast: the mode that permission to go fast chooses; None where none
+    draws faster here than the default.
+    """
 
     checkpoint: str
     demo: bool
     device: str
     modes: tuple[str, ...]
+    fast: str | None
     config: ModelConfig
     rates: Mapping[str, Rate]
 

@@ -145,7 +145,8 @@ class Supervisor:
         for seat in self._seats:
             if seat.ready is None:
                 continue
-            mode = rate.chosen_mode(request.mode, seat.ready.modes, go_fast=go_fast)
+            fast = seat.ready.fast if go_fast else None
+            mode = rate.chosen_mode(request.mode, seat.ready.modes, fast)
             known = (seat.worker.rates if seat.worker else {}) or seat.ready.rates
             if mode in known:
                 model = seat.ready.config
