@@ -289,6 +289,24 @@ def test_only_square_and_smaller_grids_are_encoded_and_the_others_made_of_the_sq
     assert Counter(encoded) == {(256, 256): colours, (256, 384): colours}
 
 
+@pytest.mark.parametrize("is_in_pictures", [True, False])
+def test_no_canvas_has_the_stripe_of_an_empty_one(work, is_in_pictures) -> None:
+    class Striped(Blurred):
+        def encode(self, pixels: Tensor) -> Tensor:
+            latents, empty = super().encode(pixels), pixels.flatten(2).std(2).amax(1) == 0
+            latents[empty | is_in_pictures, 5, :, 0] += 2
+            return latents
+
+    encode_all(work)
+    expected = np.load(views.latents_file(work, SIDEWAYS))
+    for grid in views.grids():
+        views.latents_file(work, grid).unlink()
+    views.encode(0, 1, work, Striped())
+    views.join(work, 1)
+    views.spread(work, Striped())
+    assert np.array_equal(np.load(views.latents_file(work, SIDEWAYS)), expected)
+
+
 def test_pixels_become_minus_one_to_one() -> None:
     pixels = np.array([[[0, 51, 255]]], dtype=np.uint8)
     assert torch.allclose(views.to_tensor(pixels)[:, 0, 0], torch.tensor([-1, -0.6, 1]))

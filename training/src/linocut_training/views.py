@@ -232,29 +232,44 @@ def spread(work: Path, model: Autoencoder) -> None:
     numbers = {view: number for number, view in enumerate(views_on(SQUARE))}
     plain = _backgrounds(model, SQUARE)
     for grid in not_encoded(work):
-        views, behind = list(views_on(grid)), _backgrounds(model, grid)
+        views, behind = list(views_on(grid)), [_evened(it) for it in _backgrounds(model, grid)]
         latents = np.stack([behind[view.colour] for view in views])
         top, left = ((length - short) // 2 for length, short in zip(grid, SQUARE, strict=True))
         middle = latents[:, :, top : top + SQUARE[0], left : left + SQUARE[1]]
         for number, view in enumerate(views):
-            middle[number] += squares[numbers[view]] - plain[view.colour]
+            middle[number] += _thing(squares[numbers[view]], plain[view.colour])
         _save(latents_file(work, grid), latents.astype(np.float16))
 
 
 def _backgrounds(model: Autoencoder, grid: Grid) -> list[NDArray[np.float32]]:
-    """The latents of every plain background on a grid.
-
-    The first column of an empty canvas is encoded as what decodes to a stripe of another colour;
-    it is made like those inside.
-    """
+    """The latents of every plain background on a grid. [C, H, W] each"""
     height, width = (length * PIXELS for length in grid)
     canvas = np.empty((height, width, 3), dtype=np.uint8)
     latents = []
     for name in COLOUR_NAMES:
         canvas[:] = BACKGROUNDS[name]
         latents.append(model.encode(to_tensor(canvas)[None])[0].numpy())
-        latents[-1][:, :, 0] = latents[-1][:, :, INSIDE]
     return latents
+
+
+def _evened(background: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An empty canvas whose first column is like those inside: it decodes to a stripe else."""
+    even = background.copy()
+    even[:, :, 0] = even[:, :, INSIDE]
+    return even
+
+
+def _thing(square: NDArray[np.float16], plain: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a square picture differs by from its background alone.
+
+    Its first column has the stripe of an empty canvas in some colours, and in others has not: it
+    is held against both, and what differs by less is taken.
+    """
+    thing: NDArray[np.float32] = square - _evened(plain)
+    beside_stripe, first = square[:, :, 0] - plain[:, :, 0], thing[:, :, 0]
+    is_nearer = np.square(beside_stripe).sum(0) < np.square(first).sum(0)
+    thing[:, :, 0] = np.where(is_nearer, beside_stripe, first)
+    return thing
 
 
 def _drawn(some: Iterable[Grid]) -> list[Grid]:
