@@ -59,7 +59,7 @@ class Plan:
 WHOLE = Plan()  # from nothing
 # From an earlier edition, which knows the things, and learns other ways to draw and to edit them.
 GOING_ON = Plan(
-    steps=800, guided_steps=70, styled_steps=70, shaped_steps=220,
+    steps=800, guided_steps=70, styled_steps=70, shaped_steps=390,
     edit_share=0.3, other_share=0.25,
 )  # fmt: skip
 # The same, with things that it does not know: 174 of them, beside the 116 that it does, which it

@@ -121,7 +121,7 @@ function done(record) {
     ["Checkpoint", metadata.checkpoint], ["Took", took], ["Notes", (metadata.warnings ?? []).join("; ")]]);
   $("demo").hidden = !metadata.demo;
   $("demo").textContent = `Drawn by the demo checkpoint ${metadata.checkpoint ?? ""}: it knows small, simple things ` +
-    `("a red apple", "a cat face, blue background"). Full weights draw anything.`;
+    `("a red apple", "a cat face, blue background", "a rocket in black and white"). Full weights draw anything.`;
 }
 
 // Reads one stream to its end; returns whether the record ended, and the last id that was seen.
