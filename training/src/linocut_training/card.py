@@ -97,7 +97,8 @@ for. [Six pictures](sheets/strengths.webp) go over into what is asked instead of
   is drawn less surely the longer the canvas is. Of one thing in $one_in, each once with seed 1 and
   $steps steps, the judge named: $canvases.
 - Pixel art comes out as a cartoon without ink more often than in cells, and flat pictures look 3D
-  about half of the time. Wide pink pictures have a faint stripe beside the thing.
+  about half of the time. On some colours, pink and light blue among them, wide pictures
+  have a faint stripe beside the thing.
 - References work on pictures like its own. English only. To name the thing, "turn the cat into a
   sticker", helps it to keep its shape.
 - It has seen its pictograms often and repeats them closely: keep the NOTICE with what you publish.
