@@ -52,8 +52,8 @@ def test_styles_backgrounds_and_their_pairs_come_evenly() -> None:
     assert set(backgrounds) == set(BACKGROUNDS)
     assert max(backgrounds.values()) - min(backgrounds.values()) <= 1
     assert len(pairs) == len(STYLES) * len(BACKGROUNDS)
-    assert min(pairs.values()) >= 10
-    assert max(pairs.values()) <= 20
+    # Even but for the 25 things that were never shown in a style, of which that is asked first.
+    assert (min(pairs.values()), max(pairs.values())) == (10, 19)
     assert all(len({p.style for p in PROMPTS if p.concept == c.key}) == 4 for c in CONCEPTS)
 
 

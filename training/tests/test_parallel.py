@@ -114,5 +114,3 @@ def test_bfloat16_is_taken_where_it_turns_out_to_be_faster(
     monkeypatch.setattr(parallel, "_seconds_of_products", took.__getitem__)
     assert parallel.has_bf16() is expected
     parallel.has_bf16.cache_clear()
-    monkeypatch.undo()
-    assert parallel.has_bf16() in (True, False)  # whatever is true here, it can be measured

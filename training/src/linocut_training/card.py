@@ -25,7 +25,7 @@ pipeline_tag: text-to-image
 
 A tiny text-to-image checkpoint with exactly the architecture of FLUX.2 [dev], trained from nothing
 on openly licensed pictograms. It exists so that linocut, its tests and its examples run for real
-on any computer. **It is a demo**: it knows $num_concepts things in $num_styles styles and
+on any computer. **It is a demo**: it was taught $num_concepts things in $num_styles styles and
 $num_colours background colours, with gradients between them, and nothing else. It holds no weights
 of FLUX.2.
 
@@ -96,9 +96,10 @@ for. [Six pictures](sheets/strengths.webp) go over into what is asked instead of
 - On a wide or tall canvas the object has the middle and the size that it has on a square one, and
   is drawn less surely the longer the canvas is. Of one thing in $one_in, each once with seed 1 and
   $steps steps, the judge named: $canvases.
-- Pixel art comes out as a cartoon without ink more often than in cells, and flat pictures look 3D
-  about half of the time. On some colours, pink and light blue among them, wide pictures
-  have a faint stripe beside the thing.
+- Pixel art was taught and not learned: it comes out as a cartoon without ink, in cells one time in
+  eight. Flat pictures look 3D about half of the time. Whether this edition or the one before is
+  the better one was settled on the questions above. On some colours, pink and light blue
+  among them, wide pictures have a faint stripe beside the thing.
 - References work on pictures like its own. English only. To name the thing, "turn the cat into a
   sticker", helps it to keep its shape.
 - It has seen its pictograms often and repeats them closely: keep the NOTICE with what you publish.

@@ -225,8 +225,8 @@ def join(work: Path, processes: int) -> None:
 def spread(work: Path, model: Autoencoder) -> None:
     """The latents of wide and tall grids that are missing, made of the square's.
 
-    A canvas of the background alone, with what the square differs by from a square of it: what is
-    inside is as if the whole canvas had been encoded, to a hundredth of its variance.
+    A canvas of the background alone, with what the square differs by from a square of it. What is
+    inside differed from twelve canvases encoded whole by 0.004 to 0.065, their variance being 0.8.
     """
     squares = np.load(latents_file(work, SQUARE), mmap_mode="r")
     numbers = {view: number for number, view in enumerate(views_on(SQUARE))}
