@@ -22,6 +22,7 @@ def source(training_folder) -> Source:
 def numbers(latents_BCHW: Tensor) -> list[int]:
     """Which views these latents are of, by their first channel."""
     assert (latents_BCHW[:, 0] == latents_BCHW[:, :1, :1, 0]).all()
+    assert (latents_BCHW[:, 0] >= 0).all()
     return [int(number) for number in latents_BCHW[:, 0, 0, 0]]
 
 
@@ -39,23 +40,33 @@ def test_a_batch_is_decided_by_its_step_and_rank(source, training_folder) -> Non
     assert len(kinds) > 1
 
 
+def grids_by_kind(source: Source, steps: range, monkeypatch) -> tuple[list[int], ...]:
+    """The grids of edits, of arranged pictures and of the others, at these steps."""
+    edited, arranged, drawn = found = [], [], []
+    monkeypatch.setattr(source, "_edits", lambda grid, rng: edited.append(grid))
+    monkeypatch.setattr(source, "_arranged", lambda grid, rng: arranged.append(grid))
+    monkeypatch.setattr(source, "_captioned", lambda grid, *_, **__: drawn.append(grid))
+    for step in steps:
+        source.batch(step, 0)
+    return found
+
+
 def test_edits_and_other_grids_come_as_often_as_planned(source, monkeypatch) -> None:
     plan, steps = source.plan, source.plan.styled_end
-    drawn: list[int] = []
-    edited: list[int] = []
-    monkeypatch.setattr(source, "_edits", lambda grid, rng: edited.append(grid))
-    monkeypatch.setattr(source, "_captioned", lambda grid, rng, share: drawn.append(grid))
-    for step in range(steps):
-        source.batch(step, 0)
+    edited, arranged, drawn = grids_by_kind(source, range(steps), monkeypatch)
     assert plan.edit_share >= 0.15
     assert abs(len(edited) / steps - plan.edit_share) < 0.02
+    assert plan.arranged_share >= 0.15
+    assert abs(len(arranged) / (steps - len(edited)) - plan.arranged_share) < 0.02
+    for some in (edited, arranged):
+        assert abs(sum(grid != 0 for grid in some) / len(some) - plan.other_share) < 0.05
     elsewhere = [grid for grid in drawn if grid != 0]
     assert abs(len(elsewhere) / len(drawn) - plan.other_share) < 0.03
     assert set(elsewhere) == set(range(1, len(views.grids())))
     of_ratios = len(views.grids_of_ratios())
     rare = [grid for grid in elsewhere if grid >= of_ratios]
     assert abs(len(rare) / len(elsewhere) - batches.RARE_SHARE) < 0.05
-    assert set(edited) == set(range(of_ratios))
+    assert set(edited) == set(arranged) == set(range(of_ratios))
     widths = [max(views.grids()[grid]) for grid in elsewhere if grid < of_ratios]
     how_often = [widths.count(width) / len(widths) for width in sorted(set(widths))]
     assert how_often == sorted(how_often)
@@ -101,6 +112,7 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(
     source, monkeypatch, grid
 ) -> None:
     monkeypatch.setattr(captions, "instruction", lambda *asked, instead: (*asked[:4], instead))
+    monkeypatch.setattr(batches, "NUMBER_SHARE", 0)
     kinds, on_white, empty = [], [], 0
     for step in range(20 + 20 * grid):
         batch = source._edits(grid, random.Random(step))
@@ -154,10 +166,12 @@ def test_the_newest_are_asked_for_more_often_in_the_first_stage(
     training_folder, monkeypatch
 ) -> None:
     monkeypatch.setattr(batches, "FIRST", CONCEPTS[:1])
-    source = Source(training_folder, Plan(steps=60, edit_share=0, newest_share=0.85))
+    source = Source(
+        training_folder, Plan(steps=60, edit_share=0, arranged_share=0, newest_share=0.85)
+    )
     assert abs(share_of_the_second(source, range(60)) - 0.85) < 0.03
     assert abs(share_of_the_second(source, range(60, 120)) - 0.5) < 0.04
-    all_alike = Source(training_folder, Plan(steps=60, edit_share=0))
+    all_alike = Source(training_folder, Plan(steps=60, edit_share=0, arranged_share=0))
     assert abs(share_of_the_second(all_alike, range(60)) - 0.5) < 0.04
 
 
@@ -166,11 +180,15 @@ def test_where_all_are_known_or_all_are_new_they_come_alike(
     newest, training_folder, monkeypatch
 ) -> None:
     monkeypatch.setattr(batches, "FIRST", CONCEPTS[newest:2])
-    source = Source(training_folder, Plan(steps=60, edit_share=0, newest_share=0.85))
+    source = Source(
+        training_folder, Plan(steps=60, edit_share=0, arranged_share=0, newest_share=0.85)
+    )
     assert abs(share_of_the_second(source, range(60)) - 0.5) < 0.04
 
 
-def test_a_style_that_a_thing_is_held_out_of_is_never_shown(training_folder, monkeypatch) -> None:
+def test_a_style_that_a_thing_is_held_out_of_is_never_shown(
+    training_folder, which, monkeypatch
+) -> None:
     held = {(0, "sticker"), (1, "cartoon")}
     monkeypatch.setattr(batches, "HELD_PAIRS", held)
     source = Source(training_folder, Plan())
@@ -178,8 +196,12 @@ def test_a_style_that_a_thing_is_held_out_of_is_never_shown(training_folder, mon
     restyled: set[tuple[int, str, str]] = set()
 
     def shown(grid: int, latents_BCHW: Tensor) -> list[tuple[int, str]]:
-        seen = (source.views[grid][number] for number in numbers(latents_BCHW))
-        return [(view.concept, views.STYLE_NAMES[view.style]) for view in seen]
+        told = [which(latents_CHW) for latents_CHW in latents_BCHW]
+        seen = (
+            source.views[grid][it] if isinstance(it, int) else next(iter(it[1].values()))
+            for it in told
+        )
+        return [(thing.concept, views.STYLE_NAMES[thing.style]) for thing in seen]
 
     for step in range(30):
         grid = (0, 1, len(views.grids_of_ratios()))[step % 3]
@@ -205,7 +227,7 @@ def test_a_style_that_a_thing_is_held_out_of_is_never_shown(training_folder, mon
 
 def test_what_the_first_editions_knew_is_told_from_the_rest(training_folder, monkeypatch) -> None:
     monkeypatch.setattr(batches, "FIRST", CONCEPTS[:1])
-    source, found = Source(training_folder, Plan()), set()
+    source, found = Source(training_folder, Plan(known="first things")), set()
     for step in range(6):
         batch = source._captioned(0, random.Random(step), None)
         for number, known in zip(numbers(batch.clean_BCHW), batch.known, strict=True):
@@ -220,7 +242,9 @@ def test_what_was_known_comes_more_often_again_in_the_fourth_stage(
     training_folder, monkeypatch
 ) -> None:
     monkeypatch.setattr(batches, "FIRST", CONCEPTS[:1])
-    plan = Plan(steps=0, guided_steps=0, styled_steps=60, edit_share=0, newest_share=0.85)
+    plan = Plan(
+        steps=0, guided_steps=0, styled_steps=60, edit_share=0, arranged_share=0, newest_share=0.85
+    )
     source = Source(training_folder, plan)
     assert abs(share_of_the_second(source, range(60)) - 0.5) < 0.04
     share = batches.NEWEST_WHERE_TAUGHT
@@ -228,12 +252,14 @@ def test_what_was_known_comes_more_often_again_in_the_fourth_stage(
 
 
 def test_canvases_come_more_often_once_they_are_taught(source, monkeypatch) -> None:
-    plan, edited, drawn = source.plan, [], []
-    monkeypatch.setattr(source, "_edits", lambda grid, rng: edited.append(grid))
-    monkeypatch.setattr(source, "_captioned", lambda grid, rng, share: drawn.append(grid))
-    for step in range(plan.styled_end, plan.styled_end + 8000):
-        source.batch(step, 0)
-    for grids, share in ((drawn, plan.shaped_share), (edited, plan.other_share)):
+    plan, steps = source.plan, range(source.plan.styled_end, source.plan.styled_end + 8000)
+    edited, arranged, drawn = grids_by_kind(source, steps, monkeypatch)
+    of_pictures = plan.other_share
+    for grids, share in (
+        (drawn, plan.shaped_share),
+        (edited, of_pictures),
+        (arranged, of_pictures),
+    ):
         assert abs(sum(grid != 0 for grid in grids) / len(grids) - share) < 0.03
 
 

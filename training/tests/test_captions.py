@@ -11,8 +11,13 @@ from linocut_training.captions import (
     COLOUR_WORDS,
     NAME_OBJECT_SHARE,
     SILENT_H,
+    SYNONYM_SHARE,
     VOWELS,
+    any_name,
+    as_typed,
     caption,
+    caption_of,
+    evaluation_caption,
     evaluation_prompt,
     instruction,
     with_article,
@@ -135,6 +140,57 @@ def test_another_thing_is_asked_for_by_its_name(concept, instead, style, backgro
     assert "background" not in words
 
 
+@given(styles, backgrounds, seeds)
+def test_a_phrase_is_said_as_it_is_with_its_style_and_background(style, background, seed) -> None:
+    phrase = "zwei Katzen and a Ball"
+    words = caption_of(phrase, style, background, Random(seed))
+    assert words == caption_of(phrase, style, background, Random(seed))
+    assert words.lower().count(phrase.lower()) == 1
+    assert not any(f"{article} {phrase.lower()}" in words.lower() for article in ("a", "an"))
+    if style != DEFAULT_STYLE:
+        names = (STYLES[style].word.lower(), *OTHER_WORDS.get(style, ()))
+        assert any(name in words.lower() for name in names)
+    if background != DEFAULT_BACKGROUND:
+        names = COLOUR_WORDS.get(background, (background,))
+        assert any(name in words.lower() for name in names)
+    assert "  " not in words
+    assert not {"{", "}"} & set(words)
+
+
+def test_defaults_of_a_phrase_are_named_about_as_often_as_promised() -> None:
+    rng = Random(0)
+    words = [caption_of("two cats", "3d", "white", rng).lower() for _ in range(2000)]
+    assert 0.45 < sum("3d" in text for text in words) / 2000 < 0.55
+    assert 0.28 < sum("white" in text for text in words) / 2000 < 0.39
+
+
+@given(concepts, seeds)
+def test_a_thing_is_called_by_its_name_or_by_a_synonym_that_is_usable(concept, seed) -> None:
+    assert any_name(concept, Random(seed)) in (concept.name, *concept.synonyms)
+    short = [word for word in concept.synonyms if " " not in word]
+    found = any_name(concept, Random(seed), lambda word: " " not in word)
+    assert found in (concept.name, *short)
+    assert any_name(concept, Random(seed), lambda _: False) == concept.name
+
+
+def test_synonyms_come_in_their_share_and_all_of_them() -> None:
+    cat, rng = CONCEPT_OF["cat_face"], Random(0)
+    found = [any_name(cat, rng) for _ in range(2000)]
+    assert set(found) == {cat.name, *cat.synonyms}
+    assert abs(found.count(cat.name) / 2000 - (1 - SYNONYM_SHARE)) < 0.04
+
+
+def test_words_are_typed_mostly_as_they_are() -> None:
+    rng, words = Random(0), "draw a T-rex in 3D"
+    found = [as_typed(words, rng) for _ in range(4000)]
+    kinds = {"Draw a T-rex in 3D": 0.12, "draw a t-rex in 3d": 0.08, words: 0.8}
+    assert {text.removesuffix(".") for text in found} == set(kinds)
+    for kind, share in kinds.items():
+        count = sum(text.removesuffix(".") == kind for text in found)
+        assert abs(count / 4000 - share) < 0.02
+    assert abs(sum(text.endswith(".") for text in found) / 4000 - 0.08) < 0.02
+
+
 def test_an_unknown_kind_of_edit_is_refused() -> None:
     with pytest.raises(ValueError, match="background"):
         instruction("shape", CONCEPTS[0], "flat", "blue", Random(0))  # type: ignore[arg-type]
@@ -143,3 +199,10 @@ def test_an_unknown_kind_of_edit_is_refused() -> None:
 def test_the_evaluation_prompt_is_fixed() -> None:
     prompt = evaluation_prompt(CONCEPT_OF["red_apple"], "flat", "blue")
     assert prompt == "a red apple, flat style, blue background"
+
+
+@given(concepts, styles, backgrounds)
+def test_what_a_phrase_says_is_judged_in_the_same_words(concept, style, background) -> None:
+    said = evaluation_caption(with_article(concept.name), style, background)
+    assert said == evaluation_prompt(concept, style, background)
+    assert evaluation_caption("two cats", "flat", "blue") == "two cats, flat style, blue background"

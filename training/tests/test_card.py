@@ -23,6 +23,27 @@ FIDELITY = {
     "weights_sha256": "abc", "side": 512, "pictures": 97, "psnr": 32.46, "least": 30, "passed": True
 }  # fmt: skip
 
+SEVERAL = {
+    "beside": (0.4561, 0.2143, 0.9321, 0.8765), "above": (0.4462, 0.1984, 0.9222, 0.8543),
+    "two": (0.5353, 0.4131, 0.9431, 0.9123), "three": (0.5244, 0.3329, 0.9542, 0.9034),
+    "small": (0.6135, 0.6026, 0.9617, 0.9508),
+}  # fmt: skip
+
+
+def of_several(*places: int) -> dict:
+    """The shares of each arrangement that stand in these places."""
+    return {
+        name: {"pictures": 20, **dict(zip(("found", "all_found"), shares, strict=True))}
+        for name, of in SEVERAL.items()
+        if (shares := [of[place] for place in places])
+    }
+
+
+ARRANGED = {
+    "weights_sha256": "abc", "generated": of_several(0, 1), "real": of_several(2, 3),
+    "two_things_of_real": {"least": 0.5, "reached": 0.6, "passed": True},
+}  # fmt: skip
+
 
 @pytest.fixture
 def results() -> dict:
@@ -68,12 +89,16 @@ def joined(text: str) -> str:
 def test_every_number_is_the_measured_one(results, canvases, monkeypatch) -> None:
     rules = {"canvases": {"one_concept_in": 7, "gates": {"concept_top1": 0.9}}}
     monkeypatch.setattr(gates, "read_rules", lambda: rules)
-    text = card.card(results, canvases, FIDELITY, "an hour")
+    text = card.card(results, canvases, ARRANGED, FIDELITY, "an hour")
     table = text.split("## How well")[1].split("## Limits")[0]
     for name, words in card.MEASURES.items():
         ours, real = NUMBERS[name]
         assert f"| {words} | {100 * ours:.1f}% | {100 * real:.1f}% |" in table
     measured = [number for pair in NUMBERS.values() for number in pair] + [0.8637, 0.9472]
+    for name, words in card.ARRANGED.items():
+        found, every, real, all_real = (f"{100 * share:.1f}%" for share in SEVERAL[name])
+        assert f"| {words} | 20 | {found} | {every} | {real}, {all_real} |" in table
+        measured += SEVERAL[name]
     expected = sorted([*(f"{100 * number:.1f}" for number in measured), "88", "77", "85"])
     assert "16:9 88%, 21:9 77%." in text
     assert "Of one thing in 7, each once with seed 1 and 13 steps" in joined(text)
@@ -91,7 +116,7 @@ def test_what_was_missed_is_said(results, canvases, monkeypatch) -> None:
     def missed() -> str:
         (said,) = re.findall(
             r"set with these prompts, (.*?)\. Read",
-            joined(card.card(results, canvases, FIDELITY, "")),
+            joined(card.card(results, canvases, ARRANGED, FIDELITY, "")),
         )
         return str(said)
 
@@ -106,6 +131,8 @@ def test_what_was_missed_is_said(results, canvases, monkeypatch) -> None:
     assert missed() == f"these are missed: {behind}, right thing in 16:9, 3:4 (90 %)"
     monkeypatch.setitem(FIDELITY, "passed", False)
     assert missed().endswith("(90 %), the autoencoder (30 dB)")
+    monkeypatch.setitem(ARRANGED["two_things_of_real"], "passed", False)
+    assert missed().endswith("(90 %), both of two things (50 %), the autoencoder (30 dB)")
 
 
 def test_everything_that_has_a_gate_has_words() -> None:
@@ -117,13 +144,15 @@ def test_what_was_not_measured_is_not_in_the_table(results, canvases) -> None:
     for measured in (results["generated"], results["real"]):
         for name in ("edits_obeyed", "edits_kept"):
             del measured[name]
-    text = card.card(results, canvases, FIDELITY, "an hour")
+    text = card.card(results, canvases, ARRANGED, FIDELITY, "an hour")
     assert card.MEASURES["edits_obeyed"] not in text
     assert card.MEASURES["style"] in text
 
 
 def test_the_least_recognised_come_first(results, canvases) -> None:
-    (worst,) = re.findall(r"Least recognised: (.*)\.", card.card(results, canvases, FIDELITY, ""))
+    (worst,) = re.findall(
+        r"Least recognised: (.*)\.", card.card(results, canvases, ARRANGED, FIDELITY, "")
+    )
     names = worst.split(", ")
     assert set(names[:3]) == {"crab", "greek temple", "jack o lantern"}
     assert names[3:] == [CONCEPTS[0].key.replace("_", " ")]
@@ -132,15 +161,19 @@ def test_the_least_recognised_come_first(results, canvases) -> None:
 def test_what_was_always_recognised_is_not_called_least(results, canvases) -> None:
     for row in results["concepts"]:
         row["top1"] = 4
-    assert "Least recognised: none was missed." in card.card(results, canvases, FIDELITY, "")
+    assert "Least recognised: none was missed." in card.card(
+        results, canvases, ARRANGED, FIDELITY, ""
+    )
     for row in results["concepts"]:
         row["top1"] = 3
-    (worst,) = re.findall(r"Least recognised: (.*)\.", card.card(results, canvases, FIDELITY, ""))
+    (worst,) = re.findall(
+        r"Least recognised: (.*)\.", card.card(results, canvases, ARRANGED, FIDELITY, "")
+    )
     assert len(worst.split(", ")) == card.NUM_WORST == 50
 
 
 def test_everything_it_knows_is_named_and_nothing_is_left_to_fill_in(results, canvases) -> None:
-    text = card.card(results, canvases, FIDELITY, "an hour")
+    text = card.card(results, canvases, ARRANGED, FIDELITY, "an hour")
     assert "$" not in text
     for words in (*(concept.name for concept in CONCEPTS), *BACKGROUNDS):
         assert words in text
@@ -153,7 +186,7 @@ def test_everything_it_knows_is_named_and_nothing_is_left_to_fill_in(results, ca
 
 def test_its_python_compiles_and_asks_for_what_the_checkpoint_is(results, canvases) -> None:
     (snippet,) = re.findall(
-        r"```python\n(.*?)```", card.card(results, canvases, FIDELITY, ""), re.DOTALL
+        r"```python\n(.*?)```", card.card(results, canvases, ARRANGED, FIDELITY, ""), re.DOTALL
     )
     compile(snippet, "card", "exec")
     (call,) = [
@@ -188,6 +221,7 @@ def test_the_card_comes_with_its_table_and_its_credits(results, canvases, tmp_pa
     of = {"weights_sha256": "abc"}
     (work / "evaluation" / "results.json").write_text(json.dumps(results | of))
     (work / "evaluation" / "ratios.json").write_text(json.dumps(canvases))
+    (work / "evaluation" / "arranged.json").write_text(json.dumps(ARRANGED))
     (work / "evaluation" / "fidelity.json").write_text(json.dumps(FIDELITY))
     for name in card.SHEETS:
         (work / "evaluation" / name).write_text(name)
@@ -201,7 +235,7 @@ def test_the_card_comes_with_its_table_and_its_credits(results, canvases, tmp_pa
         name: name for name in card.SHEETS
     }
     text = (folder / "README.md").read_text()
-    assert text == card.card(results, canvases, FIDELITY, card.training_cost(work))
+    assert text == card.card(results, canvases, ARRANGED, FIDELITY, card.training_cost(work))
     assert set(re.findall(r"\(sheets/(.+?)\)", text)) == set(card.SHEETS)
     assert text.startswith("---\nlicense: apache-2.0\n")
     assert (folder / "evaluation.md").read_text() == "# What it draws\n"
@@ -209,11 +243,11 @@ def test_the_card_comes_with_its_table_and_its_credits(results, canvases, tmp_pa
     assert all(package.credit in notice for package in fetch.PACKAGES.values())
 
 
-@pytest.mark.parametrize("other", ["results.json", "ratios.json", "fidelity.json"])
+@pytest.mark.parametrize("other", card.MEASURED)
 def test_figures_of_two_checkpoints_make_no_card(results, canvases, tmp_path, other) -> None:
     (tmp_path / "evaluation").mkdir()
-    measured = {"results.json": results, "ratios.json": canvases, "fidelity.json": FIDELITY}
-    for name, found in measured.items():
+    measured = (results, canvases, ARRANGED, FIDELITY)
+    for name, found in zip(card.MEASURED, measured, strict=True):
         of = {"weights_sha256": "another" if name == other else "abc"}
         (tmp_path / "evaluation" / name).write_text(json.dumps(found | of))
     with pytest.raises(ValueError, match="are of several checkpoints: measure all anew"):

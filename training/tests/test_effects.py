@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from linocut_training.concepts import STYLES
-from linocut_training.effects import CELLS, EFFECTS, PALETTE, grayed, pixelated
+from linocut_training.effects import CELL, CELLS, EFFECTS, PALETTE, grayed, pixelated
 
 
 @pytest.fixture
@@ -30,18 +32,46 @@ def test_every_style_that_nobody_drew_has_its_effect() -> None:
 
 def test_pixel_art_is_square_cells_of_few_colours_without_soft_edges(cutout) -> None:
     pixels = np.asarray(pixelated(cutout))
-    assert pixels.shape == (400, 400, 4)
-    step = 400 // CELLS
-    cells = pixels.reshape(CELLS, step, CELLS, step, 4)
+    assert pixels.shape == (CELLS * CELL, CELLS * CELL, 4)
+    cells = pixels.reshape(CELLS, CELL, CELLS, CELL, 4)
     assert (cells == cells[:, :1, :, :1]).all()
     assert set(np.unique(pixels[..., 3])) == {0, 255}
     shown = pixels[pixels[..., 3] == 255][:, :3]
     assert 8 < len(np.unique(shown, axis=0)) <= PALETTE
 
 
-def test_pixel_art_covers_what_the_cutout_covers(cutout) -> None:
-    before, after = (np.asarray(it)[..., 3] > 127 for it in (cutout, pixelated(cutout)))
+def test_pixel_art_covers_what_the_cutout_covers_and_fills_its_cells_with_it(cutout) -> None:
+    pixels = pixelated(cutout)
+    filled = cutout.crop((40, 40, 361, 361)).resize(pixels.size)
+    before, after = (np.asarray(it)[..., 3] > 127 for it in (filled, pixels))
     assert (before & after).sum() > 0.93 * (before | after).sum()
+
+
+@given(
+    width=st.integers(28, 300),
+    height=st.integers(28, 300),
+    left=st.integers(0, 100),
+    top=st.integers(0, 100),
+)
+def test_a_thing_of_any_shape_fills_its_cells_by_its_longer_side_and_is_in_the_middle(
+    width, height, left, top
+) -> None:
+    cutout = Image.new("RGBA", (400, 400))
+    cutout.paste((200, 30, 30, 255), (left, top, left + width, top + height))
+    cells = np.asarray(pixelated(cutout))[::CELL, ::CELL]
+    is_solid = cells[..., 3] == 255
+    assert np.abs(cells[is_solid].astype(int) - (200, 30, 30, 255)).max() <= 2
+    for axis, length in ((1, height), (0, width)):
+        there = np.flatnonzero(is_solid.any(axis))
+        wanted = CELLS * length / max(width, height)
+        assert abs(len(there) - wanted) < 1.5
+        assert length != max(width, height) or len(there) == CELLS
+        assert abs(there[0] + there[-1] - (CELLS - 1)) <= 1
+
+
+def test_a_cutout_without_anything_in_it_is_refused() -> None:
+    with pytest.raises(ValueError, match="the cut-out is empty"):
+        pixelated(Image.new("RGBA", (40, 40), (255, 0, 0, 0)))
 
 
 def test_the_clear_pixels_of_a_cutout_do_not_bleed_into_its_cells() -> None:

@@ -1,6 +1,9 @@
 """What a guided step learns, and how strong the guidance is that it learns."""
 
+import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from linocut_training import guidance
@@ -37,3 +40,48 @@ def test_guidance_is_mostly_usual_and_sometimes_anything() -> None:
     assert 9.9 < scales.max() <= 10
     assert 0.015 < (scales < 1).float().mean() < 0.025
     assert 0.07 < (scales > 6).float().mean() < 0.09
+
+
+@given(scale=st.floats(0, 10), asked=st.floats(-9, 9), empty=st.floats(-9, 9))
+def test_what_no_teacher_knows_is_brought_out_by_the_learner_itself(scale, asked, empty) -> None:
+    learner, scale_B = answers(of_2=asked, of_1=empty), torch.tensor([1.0, 2.0, scale])
+    added = guidance.own(learner, [[1, 2]] * 3, [[1]] * 3, scale_B).flatten().tolist()
+    assert added[0] == 0
+    assert added[1] == pytest.approx(0.75 * (asked - empty), abs=1e-4)
+    assert added[2] == pytest.approx((scale - 1) * added[1], abs=1e-3)
+
+
+def test_the_learner_is_asked_and_not_taught_by_its_own_guidance() -> None:
+    weight = torch.ones((), requires_grad=True)
+
+    def learner(rows: guidance.Rows, scale_B: Tensor) -> Tensor:
+        assert (scale_B == 1).all()
+        return (weight * len(rows[0]) * scale_B)[:, None, None, None]
+
+    added = guidance.own(learner, [[1, 2]], [[1]], torch.tensor([3.0]))
+    assert added.item() != 0
+    assert not added.requires_grad
+
+
+def test_guidance_of_an_edit_brings_out_what_its_reference_shows() -> None:
+    def seeing(rows: guidance.Rows, scale_B: Tensor) -> Tensor:
+        return 7 * blind(rows, scale_B)
+
+    def blind(rows: guidance.Rows, scale_B: Tensor) -> Tensor:
+        assert (scale_B == 1).all()
+        return scale_B[:, None, None, None]
+
+    scale_B = torch.tensor([0.0, 1.0, 2.0, 5.0, 9.0])
+    added = guidance.beside(seeing, blind, [[1]] * 5, scale_B)
+    assert added.flatten().tolist() == [0, 0, 0.5 * 6, 4 * 0.5 * 6, 4 * 0.5 * 6]
+
+
+def test_of_what_no_teacher_knows_a_quarter_has_no_guidance() -> None:
+    new, usual = (
+        guidance.scales(20_000, torch.Generator().manual_seed(0), is_new=is_new)
+        for is_new in (True, False)
+    )
+    is_one = new == 1
+    assert abs(is_one.float().mean() - 0.25) < 0.01
+    assert not (usual == 1).any()
+    assert torch.equal(new[~is_one], usual[~is_one])

@@ -11,6 +11,7 @@ from linocut.engine import Engine
 from linocut.request import ImageRequest
 from linocut_training import __main__ as command
 from linocut_training import (
+    arranged,
     autoencoder,
     card,
     classifier,
@@ -23,6 +24,7 @@ from linocut_training import (
     ratios,
     sheets,
     text_encoder,
+    tiles,
     views,
 )
 
@@ -33,7 +35,7 @@ STAGES = (
 
 RESULTS = (
     "objects.npy", "variety.npy", "autoencoder.pt", "text_encoder.pt", "8x8.npy", "8x9.npy",
-    "transformer.pt",
+    "tiles.npy", "transformer.pt",
 )  # fmt: skip
 
 
@@ -108,6 +110,7 @@ def test_an_unfinished_training_is_not_exported_unasked(run, ran, capsys) -> Non
         ("cpu", ("--from", "earlier", "--plan", "restyling"), 3, plans.RESTYLING),
         ("cpu", ("--from", "earlier", "--plan", "reshaping"), 3, plans.RESHAPING),
         ("cpu", ("--from", "earlier", "--plan", "recalling"), 3, plans.RECALLING),
+        ("cpu", ("--from", "earlier", "--plan", "enriching"), 3, plans.ENRICHING),
         ("cuda", (), 1, plans.on_gpu(plans.WHOLE)),
         ("cuda", ("--from", "earlier", "--plan", "growing"), 1, plans.on_gpu(plans.GROWING)),
     ],
@@ -132,10 +135,11 @@ def test_what_several_processes_run_can_be_imported_by_each(run, monkeypatch) ->
     monkeypatch.setattr(parallel, "launch", lambda worker, *_, processes: workers.append(worker))
     monkeypatch.setattr(command.views, "join", lambda work, processes: None)
     monkeypatch.setattr(command.views, "spread", lambda work, model: None)
+    monkeypatch.setattr(command.tiles, "finish", lambda work, model, processes: None)
     monkeypatch.setattr(command.autoencoder, "trained", lambda work: None)
     monkeypatch.setattr(command.autoencoder, "pack", lambda *_, side: None)
     run("--only", "autoencoder", "views", "transformer")
-    assert len(workers) == 3
+    assert len(workers) == 4
     assert not any(worker.__module__.endswith("__main__") for worker in workers)
 
 
@@ -182,6 +186,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     )
     monkeypatch.setattr(ratios, "measure", lambda out, work: asked.append(f"canvases {out.name}"))
     monkeypatch.setattr(fidelity, "measure", lambda out, work: asked.append(f"loss {out.name}"))
+    monkeypatch.setattr(arranged, "measure", lambda out, work: asked.append(f"many {out.name}"))
     monkeypatch.setattr(sheets, "make", lambda out, to: asked.append(f"sheets {to.name}"))
     monkeypatch.setattr(card, "write", lambda work, folder: asked.append(f"card {folder.name}"))
     monkeypatch.setattr(text_encoder, "phrases", lambda work: corpus)
@@ -224,11 +229,12 @@ def test_the_whole_recipe_makes_a_checkpoint_that_draws(
     monkeypatch.setattr(rasterise, "make_cutouts", draw)
     monkeypatch.setattr(parallel, "launch", launch)
     monkeypatch.setattr(views, "join", partial(joined, views.join))
+    monkeypatch.setattr(tiles, "finish", partial(finished, tiles.finish))
     monkeypatch.setenv("CXX", "no-compiler")  # a minute for a network that trains in milliseconds
     run()
-    assert launched == ["train in 2", "encode_share in 2", "train in 2"]
+    assert launched == ["train in 2", "encode_share in 2", "encode_share in 2", "train in 2"]
     assert asked == [
-        *("fetch", "classifier", "judge evaluation", "canvases out", "loss out"),
+        *("fetch", "classifier", "judge evaluation", "canvases out", "many out", "loss out"),
         *("sheets evaluation", "card card"),
     ]
     with Engine.open(tmp_path / "out", device="cpu") as engine:
@@ -242,10 +248,34 @@ def test_the_whole_recipe_makes_a_checkpoint_that_draws(
     assert len(made) == len(RESULTS)
     run("--until", "transformer")
     assert {path: path.stat().st_mtime_ns for path in made} == made
-    assert launched[3:] == ["train in 2", "train in 2"]
+    assert launched[4:] == ["train in 2", "train in 2"]
 
 
 def joined(join, work: Path, processes: int) -> None:
     """One share where there would have been one a process."""
     assert processes == command.PROCESSES
     join(work, 1)
+
+
+def finished(finish, work: Path, model: autoencoder.Autoencoder, processes: int) -> None:
+    """The same of tiles."""
+    assert processes == command.PROCESSES
+    finish(work, model, 1)
+
+
+def test_only_what_is_not_there_is_encoded(run, monkeypatch) -> None:
+    launched = []
+    monkeypatch.setattr(parallel, "launch", lambda worker, *_, processes: launched.append(worker))
+    monkeypatch.setattr(autoencoder, "trained", lambda work: None)
+    for module, name in ((views, "join"), (views, "spread"), (tiles, "finish")):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    for missing, are_encoded, wanted in (
+        ([], True, []),
+        ([views.SQUARE], True, [views.encode_share]),
+        ([], False, [tiles.encode_share]),
+    ):
+        launched.clear()
+        monkeypatch.setattr(views, "not_encoded", lambda work, missing=missing: missing)
+        monkeypatch.setattr(tiles, "are_encoded", lambda work, there=are_encoded: there)
+        run("--only", "views")
+        assert launched == wanted

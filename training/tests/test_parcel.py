@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from linocut_training import autoencoder, parcel, rasterise, transformer, views
+from linocut_training import autoencoder, parcel, rasterise, tiles, transformer, views
 from linocut_training.concepts import CONCEPTS, DRAWN_SOURCES
 from linocut_training.plans import Plan
 
@@ -39,6 +39,8 @@ def test_a_training_goes_on_elsewhere_from_what_travelled(
     views.encode(0, 1, there, autoencoder.trained(there))
     views.join(there, 1)
     views.spread(there, autoencoder.trained(there))
+    tiles.encode_share(0, 1, there)
+    tiles.finish(there, autoencoder.trained(there), 1)
     transformer.train(
         0, 1, there, Plan(steps=1, guided_steps=1, styled_steps=0, shaped_steps=0, batch=2)
     )

@@ -8,8 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from linocut_training.concepts import BACKGROUNDS
-from linocut_training.scenes import any_placement, background, compose, gradient
+from linocut.catalog import MINI
+from linocut_training.concepts import BACKGROUNDS, STYLES
+from linocut_training.effects import pixelated
+from linocut_training.scenes import (
+    Placement,
+    any_placement,
+    background,
+    compose,
+    gradient,
+    placed_as,
+)
 
 RED = (220, 30, 30)
 BLUE = (52, 104, 206)
@@ -64,6 +73,31 @@ def test_a_premultiplied_cutout_gives_the_same_picture() -> None:
         for cutout in (disc(), disc().convert("RGBa"))
     )
     assert np.array_equal(plain, ready)
+
+
+def test_pixel_art_stands_in_the_middle_and_all_else_where_it_is_put() -> None:
+    put = Placement(0.8, 0.3, -0.2)
+    assert [placed_as(style, put) for style in STYLES if style != "pixel"] == [put] * 5
+    assert placed_as("pixel", put) == Placement(14 / 16, 0, 0)
+
+
+def test_every_cell_of_pixel_art_is_of_one_colour_and_has_one_place_on_the_latents_grid() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    blotches = Image.fromarray(rgb).resize((320, 320), Image.Resampling.NEAREST)
+    blotches.putalpha(disc(320).getchannel("A"))
+    placed = placed_as("pixel", Placement(0.8, 0.3, -0.2))
+    picture = compose(
+        pixelated(blotches), BLUE, width=256, height=256,
+        scale=placed.scale, dx=placed.dx, dy=placed.dy,
+    )  # fmt: skip
+    cell = MINI.autoencoder.pixels_per_token // 2
+    cells = picture.reshape(256 // cell, cell, 256 // cell, cell, 3).swapaxes(1, 2)
+    assert (cells == cells[:, :, :1, :1]).all()
+    is_thing = (cells[:, :, 0, 0] != BLUE).any(-1)
+    assert [np.flatnonzero(is_thing.any(axis))[[0, -1]].tolist() for axis in (0, 1)] == [
+        [1, 14]
+    ] * 2
+    assert len(np.unique(cells[is_thing][:, 0, 0], axis=0)) > 10
 
 
 def test_a_gradient_begins_and_ends_with_its_colours() -> None:

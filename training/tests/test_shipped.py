@@ -6,29 +6,16 @@ import pytest
 import torch
 
 from linocut_training import autoencoder, export, shipped, transformer
-from linocut_training.network import Network
 from linocut_training.optim import Average
 from linocut_training.plans import Plan
-from linocut_training.transformer import Stretch, train
+from linocut_training.state import Stretch
+from linocut_training.transformer import train
 
 
 @pytest.fixture
-def checkpoint(toy, training_folder, tmp_path) -> Path:
-    """A toy checkpoint with random weights, exported from what `training_folder` has."""
-    network, pictures = Network(3), autoencoder.Autoencoder(toy.autoencoder)
-    for parameter in network.transformer.parameters():
-        torch.nn.init.normal_(parameter, 0, 0.2)
-    pictures.bn.running_mean.fill_(0.5)
-    pictures.bn.num_batches_tracked.fill_(1)
-    folder = tmp_path / "checkpoint"
-    export.export(
-        folder,
-        transformer=network.transformer,
-        text_state=network.text_encoder.state_dict(),
-        autoencoder=pictures,
-        tokenizer=training_folder / "tokenizer",
-    )
-    return folder
+def checkpoint(exported) -> Path:
+    """A toy checkpoint with random weights."""
+    return exported(3)
 
 
 def test_all_three_networks_come_from_the_checkpoint(checkpoint, tmp_path, toy) -> None:
@@ -57,9 +44,27 @@ def test_the_checkpoint_is_remembered_for_what_it_knew(checkpoint, training_fold
     begun = transformer.averaged(training_folder).state_dict()
     assert kept.keys() == begun.keys()
     assert all(torch.equal(kept[name], begun[name]) for name in kept)
-    growing = Plan(newest_share=0.5)
-    assert transformer.begin(training_folder, growing, Stretch()).earlier is not None
+    for known in ("first things", "drawn styles"):
+        plan = Plan(known=known)
+        assert transformer.begin(training_folder, plan, Stretch()).earlier is not None
     assert transformer.begin(training_folder, Plan(), Stretch()).earlier is None
+
+
+def test_the_network_of_a_checkpoint_is_what_was_exported(checkpoint, tmp_path, toy) -> None:
+    network = shipped.network_of(checkpoint)
+    assert all(value.dtype == torch.float32 for value in network.state_dict().values())
+    export.export(
+        tmp_path / "again",
+        transformer=network.transformer,
+        text_state=network.text_encoder.state_dict(),
+        autoencoder=autoencoder.Autoencoder(toy.autoencoder),
+        tokenizer=checkpoint / "tokenizer",
+    )
+    files = {file.relative_to(checkpoint): file for file in checkpoint.rglob("*.safetensors")}
+    for name, file in files.items():
+        is_same = (tmp_path / "again" / name).read_bytes() == file.read_bytes()
+        assert is_same == (name.parts[0] != "vae")
+    assert len(files) == 3
 
 
 def test_what_stands_in_the_folder_stays(checkpoint, training_folder) -> None:

@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from linocut_training import batches, transformer, views
+from linocut_training import transformer, views
 from linocut_training.batches import Batch, Source
-from linocut_training.concepts import CONCEPTS
 from linocut_training.network import Network
-from linocut_training.optim import Average
 from linocut_training.plans import Plan
-from linocut_training.transformer import Stretch, averaged, noise_levels, rate_share, train
+from linocut_training.state import Stretch
+from linocut_training.transformer import averaged, noise_levels, rate_share, train
 
 TINY = Plan(
     steps=2, guided_steps=2, styled_steps=2, shaped_steps=2, batch=3, short_text=4, save_every=1
@@ -52,7 +51,8 @@ def test_the_second_stage_goes_on_at_the_rate_where_the_first_ended() -> None:
     ("plan", "most"),
     [
         (Plan(steps=0, guided_steps=0, shaped_steps=0), transformer.STAGE_THREE_SHARE),
-        (Plan(steps=0, guided_steps=0, styled_steps=0), transformer.STAGE_FOUR_SHARE),
+        (Plan(steps=0, guided_steps=0, styled_steps=0), 0.4),
+        (Plan(steps=0, guided_steps=0, styled_steps=0, last_stage_share=0.7), 0.7),
     ],
 )
 def test_the_last_stages_begin_gently_and_end_with_nothing(plan, most) -> None:
@@ -266,16 +266,6 @@ def test_the_fourth_stage_keeps_squares_as_they_are(training_folder, alone) -> N
     assert losses.max() < 1e-9
 
 
-def test_an_average_that_was_taken_is_apart(training_folder) -> None:
-    training = transformer.begin(training_folder, TINY, Stretch())
-    taken, network = training.averaged(), training.network
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(1)
-    assert not any(parameter.requires_grad for parameter in taken.parameters())
-    assert not torch.equal(taken.transformer.img_in.weight, network.transformer.img_in.weight)
-
-
 def test_products_in_bf16_learn_nearly_the_same_and_keep_fp32(training_folder, alone) -> None:
     found = []
     for bf16 in (False, True):
@@ -302,59 +292,3 @@ def test_a_compiled_training_learns_the_same(training_folder, alone) -> None:
     assert list(compiled["styled"]) == list(eager["styled"])
     for one, other in zip(compiled["average"], eager["average"], strict=True):
         assert (one - other).abs().max() < 1e-4
-
-
-@pytest.mark.parametrize(("known", "teachers"), [(1, "both"), (2, "earlier"), (0, "styled")])
-def test_what_was_known_is_taught_by_the_checkpoint_before(
-    known, teachers, training_folder, alone, monkeypatch
-) -> None:
-    monkeypatch.setattr(batches, "FIRST", CONCEPTS[:known])
-    plan = replace(TINY, steps=0, guided_steps=0, styled_steps=0, newest_share=0.5, batch=8,
-                   edit_share=0.0)  # fmt: skip
-    before = transformer.begin(training_folder, plan, Stretch()).network
-    with torch.no_grad():
-        for parameter in before.transformer.final_layer.parameters():
-            parameter.normal_(0, 0.3)
-    torch.save(before.state_dict(), training_folder / transformer.EARLIER)
-    training = transformer.begin(training_folder, plan, Stretch())
-    training.take_copies(plan)
-    said = {"earlier": training.earlier, "styled": training.styled}
-    tokens, asked = transformer.Tokens(training_folder), []
-    answers = transformer._answers
-
-    def noted(network, noisy, *more) -> object:
-        asked.append((network, len(noisy)))
-        return answers(network, noisy, *more)
-
-    monkeypatch.setattr(transformer, "_answers", noted)
-    for step in range(4):
-        batch = Source(training_folder, plan).batch(step, 0)
-        asked.clear()
-        transformer._errors(training, batch, tokens, 12, seeded())
-        counts = {"earlier": sum(batch.known), "styled": batch.known.count(False)}
-        assert {name: sum(n for by, n in asked if by is said[name]) for name in said} == counts
-        assert teachers == "both" or counts[teachers] == len(batch.known)
-
-
-def test_each_picture_gets_the_answer_of_its_own_teacher(
-    training_folder, alone, monkeypatch
-) -> None:
-    # Two teachers that say what the learner says itself: whatever is mixed up would be a loss.
-    monkeypatch.setattr(batches, "FIRST", CONCEPTS[:1])
-    plan = replace(TINY, steps=0, guided_steps=0, styled_steps=0, shaped_share=0.0,
-                   newest_share=0.5, edit_share=0.0, batch=6)  # fmt: skip
-    learner = transformer.begin(training_folder, plan, Stretch()).network
-    with torch.no_grad():
-        learner.transformer.final_layer.linear.weight.normal_(0, 0.3)
-    torch.save(learner.state_dict(), training_folder / transformer.EARLIER)
-    training = transformer.begin(training_folder, plan, Stretch())
-    training.network.load_state_dict(learner.state_dict())
-    training.average = Average(training.network)
-    training.take_copies(plan)
-    tokens, known = transformer.Tokens(training_folder), []
-    for step in range(3):
-        batch = Source(training_folder, plan).batch(step, 0)
-        known += batch.known
-        assert transformer._errors(training, batch, tokens, 12, seeded())[0].item() < 1e-9
-    assert True in known
-    assert False in known

@@ -1,4 +1,4 @@
-"""Edits learn from pictures alone, and what stands where the reference is learns with them."""
+"""Edits have no teacher, and what stands where the reference is learns with them."""
 
 from dataclasses import replace
 
@@ -8,8 +8,10 @@ from torch import Tensor
 
 from linocut_training import transformer
 from linocut_training.batches import Batch, Source
+from linocut_training.network import Network
+from linocut_training.optim import Average
 from linocut_training.plans import Plan
-from linocut_training.transformer import Stretch
+from linocut_training.state import Stretch
 
 TINY = Plan(
     steps=2, guided_steps=2, styled_steps=2, shaped_steps=2, batch=3, short_text=4, save_every=1
@@ -25,14 +27,16 @@ def seeded() -> torch.Generator:
 def test_edits_learn_from_pictures_in_every_stage(
     stage, training_folder, alone, monkeypatch
 ) -> None:
-    # Neither teachers nor guidance are asked; a network that is right about both has no error.
+    # A teacher is asked for the guidance alone; a network that is right has no error but for that.
     steps = [2 if number == stage else 0 for number in range(1, 5)]
     names = ("steps", "guided_steps", "styled_steps", "shaped_steps")
     plan = replace(TINY, **dict(zip(names, steps, strict=True)), edit_share=1.0)
     training = transformer.begin(training_folder, plan, Stretch())
     training.take_copies(plan)
     assert training.is_guided == (stage > 1)
-    monkeypatch.setattr(transformer, "_answers", None)
+    asked = []
+    monkeypatch.setattr(transformer, "_answers", lambda network, *_: asked.append(network))
+    monkeypatch.setattr(transformer.guidance, "beside", lambda *_: torch.zeros(()))
     batch, tokens = Source(training_folder, plan).batch(0, 0), transformer.Tokens(training_folder)
     assert batch.reference_BCHW is not None
     clean = batch.clean_BCHW
@@ -48,6 +52,58 @@ def test_edits_learn_from_pictures_in_every_stage(
     for right.share, errors in ((1.0, (0, 0)), (0.0, (1, clean.square().mean().item()))):
         error, _, redrawn = transformer._errors(training, batch, tokens, 12, seeded())
         assert (error.item(), redrawn.item()) == pytest.approx(errors, abs=1e-4)
+    assert set(asked) == ({training.newest_teacher} if stage > 1 else set())
+    assert training.newest_teacher is not training.network
+
+
+def moved(network: Network, by: float) -> None:
+    """Every weight of the transformer is another one afterwards."""
+    with torch.no_grad():
+        for parameter in network.transformer.parameters():
+            parameter.add_(by * torch.randn(parameter.shape, generator=seeded()))
+
+
+def test_guidance_of_an_edit_is_what_the_teacher_sees_in_its_reference(
+    training_folder, monkeypatch
+) -> None:
+    plan = replace(TINY, steps=0, guided_steps=0, styled_steps=0, edit_share=1.0, batch=40)
+    training = transformer.begin(training_folder, plan, Stretch())
+    network = training.network
+    moved(network, 0.2)
+    training.average = Average(network)
+    training.take_copies(plan)
+    moved(network, 0.05)
+    batch, tokens = Source(training_folder, plan).batch(0, 0), transformer.Tokens(training_folder)
+    batch = replace(
+        batch,
+        **{name: getattr(batch, name).clamp(-3, 3) for name in ("clean_BCHW", "reference_BCHW")},
+    )
+    monkeypatch.setattr(transformer, "MISTAKEN_SHARE", 0)
+    rng, count, length = seeded(), len(batch.captions), 64
+    noise = torch.randn(batch.clean_BCHW.shape, generator=rng)
+    t_B = transformer.noise_levels(count, rng, transformer.NOISE_ALONE_SHARE)
+    scale_B = transformer.guidance.scales(count, rng, is_new=True)
+    noisy, level = (
+        torch.lerp(batch.clean_BCHW, noise, t_B[:, None, None, None]),
+        t_B[:, None, None, None],
+    )
+    rows, teacher = tokens.rows(batch.captions), training.styled
+    with torch.no_grad():
+        ones, reference = torch.ones_like(t_B), batch.reference_BCHW
+        text = transformer.context(teacher.text_encoder, rows, length)
+        seen = teacher(noisy, t_B, ones, text, reference) - teacher(noisy, t_B, ones, text)
+        text = transformer.context(network.text_encoder, rows, length)
+        guess = network(noisy, t_B, scale_B, text, reference)
+        own = network(noisy, t_B, ones, text, reference) - network(noisy, t_B, ones, text)
+    assert seen.abs().max() > 0.1
+    assert not torch.allclose(own, seen, atol=0.01)
+    push = 0.5 * (scale_B.clamp(1, 5) - 1)[:, None, None, None]
+    target = (noisy - batch.clean_BCHW) / level + push * seen
+    error, _, _ = transformer._errors(training, batch, tokens, length, seeded())
+    assert error.item() == pytest.approx((guess - target).square().mean().item(), rel=1e-4)
+    error.backward()
+    assert all(it.grad is None for it in training.styled.parameters())
+    assert network.transformer.img_in.weight.grad.abs().max() > 0
 
 
 def test_what_stands_where_the_reference_is_learns_as_well(training_folder, alone) -> None:

@@ -1,6 +1,7 @@
 """The views: always the same ones in the same order, and latents that belong to them."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from itertools import permutations
 from pathlib import Path
@@ -18,6 +19,7 @@ from linocut_training.concepts import BACKGROUNDS, CONCEPTS, DRAWN, STYLES
 
 SIDEWAYS = (8, 12)
 RARE = (8, 13)
+PIXEL = views.STYLE_NAMES.index("pixel")
 
 
 class Blurred:
@@ -217,6 +219,20 @@ def test_another_style_stands_where_the_first_stood(work) -> None:
     assert not np.array_equal((elsewhere != 255).any(-1), shapes[0])
 
 
+def test_pixel_art_stands_in_the_middle_wherever_the_others_stand(work) -> None:
+    pixel, *others = (
+        [views.picture(work, views.View(1, style, it, 0), views.SQUARE) for it in range(2)]
+        for style in (PIXEL, 0, 5)
+    )
+    assert np.array_equal(*pixel)
+    assert not any(np.array_equal(*pair) for pair in others)
+    is_thing = (pixel[0] != 255).any(-1)
+    for axis in (0, 1):  # its cut-out, of 14 cells, is a square of pixels 8 to 40, of 48
+        first, last = np.flatnonzero(is_thing.any(axis))[[0, -1]]
+        assert abs(first - (16 + 14 * 16 * 8 / 48)) <= 4
+        assert abs(last - (16 + 14 * 16 * 41 / 48)) <= 4
+
+
 @pytest.mark.parametrize(("grid", "top", "left"), [((8, 13), 0, 2), ((11, 8), 1, 0)])
 def test_elsewhere_the_square_picture_stands_in_the_middle_on_whole_tokens(
     work, grid, top, left
@@ -253,6 +269,21 @@ def test_shares_of_two_processes_are_what_one_would_have_written(work) -> None:
     assert files == {"8x8.npy", "8x12.npy"}
 
 
+def test_shares_stay_until_what_they_make_is_saved(work, monkeypatch) -> None:
+    def broken(file: Path, latents: np.ndarray) -> None:
+        raise OSError("no space left")
+
+    views.encode(0, 1, work, Blurred())
+    shares = {file.name: file.read_bytes() for file in (work / "latents").iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(views, "save", broken)
+        with pytest.raises(OSError, match="no space left"):
+            views.join(work, 1)
+    assert {file.name: file.read_bytes() for file in (work / "latents").iterdir()} == shares
+    views.join(work, 1)
+    assert not shares.keys() & {file.name for file in (work / "latents").iterdir()}
+
+
 def test_the_latents_lie_in_the_order_of_the_views(work) -> None:
     encode_all(work)
     for grid in views.grids():
@@ -264,7 +295,10 @@ def test_the_latents_lie_in_the_order_of_the_views(work) -> None:
             assert pixels.abs().max() <= 1
             means = F.avg_pool2d(pixels[None], views.PIXELS)[0]
             assert np.allclose(row[:3], means.numpy(), atol=2e-3)
-        assert len({row.tobytes() for row in latents}) == len(expected)
+        pictures = {
+            view if view.style != PIXEL else replace(view, placement=0) for view in expected
+        }
+        assert len({row.tobytes() for row in latents}) == len(pictures)
 
 
 def test_only_square_and_smaller_grids_are_encoded_and_the_others_made_of_the_square(

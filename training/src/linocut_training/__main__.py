@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from linocut_training import (
+    arranged,
     autoencoder,
     card,
     classifier,
@@ -32,11 +33,13 @@ from linocut_training import (
     sheets,
     shipped,
     text_encoder,
+    tiles,
     transformer,
     views,
 )
 from linocut_training.concepts import STYLES
 from linocut_training.plans import PLANS, Plan, on_gpu
+from linocut_training.state import Stretch
 
 PROCESSES = 2
 
@@ -52,7 +55,7 @@ class Folders:
     work: Path
     out: Path
     card: Path
-    stretch: transformer.Stretch
+    stretch: Stretch
     processes: int
     plan: Plan
 
@@ -70,8 +73,8 @@ def main() -> None:
     parser.add_argument(
         "--plan", choices=PLANS,
         help="how long: whole, from nothing; going-on, the default with --from; "
-        "growing, with things that it does not know; restyling, reshaping or recalling, only stage "
-        "three or four, from a checkpoint that guidance is distilled into",
+        "growing, with things that it does not know; restyling, reshaping, recalling or enriching, "
+        "only stage three or four, from a checkpoint that guidance is distilled into",
     )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="where the transformer learns: cpu or cuda")
     parser.add_argument(
@@ -87,7 +90,7 @@ def main() -> None:
     )
     chosen = parser.parse_args()
     is_cpu = chosen.device == "cpu"
-    stretch = transformer.Stretch(
+    stretch = Stretch(
         chosen.device,
         until=time.time() + 60 * chosen.minutes,
         bf16=not is_cpu or parallel.has_bf16(),
@@ -145,13 +148,15 @@ def train_text_encoder(folders: Folders) -> None:
 
 
 def encode_views(folders: Folders) -> None:
-    """Latents of every view, on every grid."""
-    if not views.not_encoded(folders.work):
-        return
+    """Latents of every view, on every grid, and of the tiles."""
     rasterise.make_derived(folders.work)  # what came in a parcel has only what was drawn
-    parallel.launch(views.encode_share, folders.work, processes=folders.processes)
-    views.join(folders.work, folders.processes)
-    views.spread(folders.work, autoencoder.trained(folders.work))
+    if views.not_encoded(folders.work):
+        parallel.launch(views.encode_share, folders.work, processes=folders.processes)
+        views.join(folders.work, folders.processes)
+        views.spread(folders.work, autoencoder.trained(folders.work))
+    if not tiles.are_encoded(folders.work):
+        parallel.launch(tiles.encode_share, folders.work, processes=folders.processes)
+        tiles.finish(folders.work, autoencoder.trained(folders.work), folders.processes)
 
 
 def train_transformer(folders: Folders) -> None:
@@ -184,6 +189,7 @@ def judge(folders: Folders) -> None:
     """The tables and sheets of the evaluation, and the model card that quotes them."""
     evaluate.evaluate(folders.out, folders.work, folders.work / "evaluation")
     ratios.measure(folders.out, folders.work)
+    arranged.measure(folders.out, folders.work)
     fidelity.measure(folders.out, folders.work)
     sheets.make(folders.out, folders.work / "evaluation")
     card.write(folders.work, folders.card)

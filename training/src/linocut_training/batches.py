@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,19 +13,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linocut_training import captions, views
-from linocut_training.concepts import CONCEPTS, FIRST, HELD_PAIRS, RIVALS
+from linocut_training import arrangements, captions, compositions, views
+from linocut_training.compositions import Composer, Composition
+from linocut_training.concepts import CONCEPTS, DRAWN, FIRST, HELD_PAIRS, RIVALS
 from linocut_training.plans import Plan
 
 RARE_SHARE = 0.3  # of the batches off the square grid: on grids of no ratio of the API
 # Of the edits; those of style are the hardest to learn.
-EDIT_SHARES: dict[captions.EditKind, float] = {"background": 0.25, "style": 0.55, "object": 0.2}
+EDIT_SHARES: dict[captions.EditKind, float] = {"background": 0.22, "style": 0.58, "object": 0.2}
+NUMBER_SHARE = 0.12  # of all edits: to several of the thing, or to a smaller one
 # In stage four, where the rest is what the checkpoint before teaches anew: it was half forgotten.
 NEWEST_WHERE_TAUGHT = 0.4
 EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
 # Of a concept's placements on the square grid: words do not say where a thing stands, and a network
 # that has to average over many places draws soft edges. References show where: edits have them all.
 ASKED_PLACEMENTS = 2
+Shown = views.View | Composition
+# What the checkpoint before teaches in stage four, by `Plan.known`.
+KNOWN: dict[str, Callable[[views.View], bool]] = {
+    "nothing": lambda _: False,
+    "first things": lambda it: it.concept < len(FIRST) and it.colour < len(views.COLOUR_NAMES),
+    "drawn styles": lambda it: views.STYLE_NAMES[it.style] in DRAWN,
+}
 RIVAL = [views.STYLE_NAMES.index(RIVALS.get(style, style)) for style in views.STYLE_NAMES]
 
 
@@ -34,8 +43,9 @@ class Batch:
     """Clean latents and their captions, or instructions for references on the same grid.
 
     Only captions have the rest. others: the same asking for the style that theirs is taken for, if
-    it is. known: whether each shows what the first editions knew: one of their concepts, no
-    gradient. square_BCHW: off the square grid, the views that stand in the middle.
+    it is. known: whether each shows what the checkpoint before is to teach (`Plan.known`).
+    square_BCHW: off the square grid, what stands in the middle. is_new: whether no teacher knows
+    what they show, so that pictures alone can teach it.
     """
 
     clean_BCHW: Tensor
@@ -44,6 +54,7 @@ class Batch:
     others: list[str] = field(default_factory=list)
     known: list[bool] = field(default_factory=list)
     square_BCHW: Tensor | None = None
+    is_new: bool = False
 
     def to(self, device: str) -> Batch:
         """The same on a device."""
@@ -76,19 +87,35 @@ class Source:
         self.numbers = [{view: index for index, view in enumerate(of)} for of in self.views]
         self.shown = [[index for index, view in enumerate(of) if _is_shown(view)]
                       for of in self.views]  # fmt: skip
+        self.composer = Composer(work)
         self.alike = [_alike(of, shown) for of, shown in zip(self.views, self.shown, strict=True)]
-        self.asked = [_asked(of, shown) for of, shown in zip(self.views, self.shown, strict=True)]
+        new = {views.STYLE_NAMES.index(style) for style in plan.new_styles}
+        self.asked, self.asked_anew = (
+            [
+                _asked(of, [index for index in shown if (of[index].style in new) is is_new])
+                for of, shown in zip(self.views, self.shown, strict=True)
+            ]
+            for is_new in (False, True)
+        )
 
     def batch(self, step: int, rank: int) -> Batch:
         """One process's batch of a step; all processes draw the same kind."""
         kind = random.Random(f"{self.plan.seed}/{step}")
         mine = random.Random(f"{self.plan.seed}/{step}/{rank}")
-        is_edit = kind.random() < self.plan.edit_share
-        off_square = kind.random() < self.plan.share_off_square(step, is_edit=is_edit)
-        grid = self._grid(kind, rare_too=not is_edit) if off_square else 0
+        plan, is_edit = self.plan, kind.random() < self.plan.edit_share
+        what = 1.0 if is_edit else kind.random()
+        is_arranged = what < plan.arranged_share
+        is_new = what < plan.arranged_share + plan.new_style_share
+        is_taught = not is_edit and not is_new
+        off_square = kind.random() < plan.share_off_square(step, is_taught=is_taught)
+        grid = self._grid(kind, rare_too=is_taught) if off_square else 0
         if is_edit:
             return self._edits(grid, mine)
-        return self._captioned(grid, mine, self._newest_share(step))
+        if is_arranged:
+            return self._arranged(grid, mine)
+        is_small = is_taught and step >= plan.styled_end
+        most = plan.taught_batch if is_small else None
+        return self._captioned(grid, mine, self._newest_share(step), is_new=is_new, most=most)
 
     def _newest_share(self, step: int) -> float | None:
         """Of what captions ask for: the newest things; None where all come alike."""
@@ -105,16 +132,19 @@ class Source:
             return rng.choice(self.rare)
         return rng.choices(self.of_ratios, self.beside)[0] if self.of_ratios else 0
 
-    def _size(self, grid: int, *, of_each: int = 1) -> int:
-        """Pictures of a batch, or pairs: as many tokens as a square batch has, or fewer."""
+    def _size(self, grid: int, most: int, *, of_each: int = 1) -> int:
+        """Pictures of a batch, or pairs: as many tokens as `most` squares have, or fewer."""
         rows, columns = self.grids[grid]
-        most = self.plan.batch // of_each
-        return max(1, min(most, self.plan.batch * 64 // (of_each * rows * columns)))
+        return max(1, min(most // of_each, most * 64 // (of_each * rows * columns)))
 
-    def _captioned(self, grid: int, rng: random.Random, newest_share: float | None) -> Batch:
-        everything, known, newest = self.asked[grid]
+    def _captioned(
+        self, grid: int, rng: random.Random, newest_share: float | None, *,
+        is_new: bool = False, most: int | None = None,
+    ) -> Batch:  # fmt: skip
+        """Pictures of one thing each; is_new: in the styles that the teachers do not know."""
+        everything, known, newest = (self.asked_anew if is_new else self.asked)[grid]
         chosen, asked = [], []
-        for _ in range(self._size(grid)):
+        for _ in range(self._size(grid, most or self.plan.batch)):
             among = everything
             if newest_share is not None:
                 among = newest if rng.random() < newest_share else known
@@ -122,30 +152,57 @@ class Source:
             chosen.append(index)
             view = self.views[grid][index]
             say = partial(captions.caption, CONCEPTS[view.concept])
-            asked.append(_in_two_styles(say, view, RIVAL[view.style], rng))
-        words, others = _some_empty(asked, rng)
+            asked.append(_in_two_styles(say, view.style, view.colour, rng))
+        words, others = _some_empty(asked, rng, 0 if is_new else EMPTY_SHARE)
         return Batch(
             self._take(grid, chosen),
             words,
             others=others,
             known=self._known(grid, chosen),
             square_BCHW=self._square(grid, chosen),
+            is_new=is_new,
         )
+
+    def _arranged(self, grid: int, rng: random.Random) -> Batch:
+        """Pictures of several things, or of small ones."""
+        shown = [self.composer.any(rng) for _ in range(self._size(grid, self.plan.batch))]
+        asked = [
+            _in_two_styles(partial(compositions.say, it), it.style, it.colour, rng) for it in shown
+        ]
+        words, others = map(list, zip(*asked, strict=True))
+        clean, square = (self._stacked(place, shown) for place in (grid, 0))
+        return Batch(
+            clean, words, others=others, known=[False] * len(shown),
+            square_BCHW=square if grid else None, is_new=self.plan.arranged_is_new,
+        )  # fmt: skip
 
     def _edits(self, grid: int, rng: random.Random) -> Batch:
         """Wanted pictures beside what they are made from; without words that is left as it is."""
-        targets, references, words = [], [], []
-        for _ in range(self._size(grid, of_each=2)):
-            wanted, given, asked = self._edit(grid, rng)
+        wanted: list[Shown] = []
+        given: list[Shown] = []
+        words = []
+        for _ in range(self._size(grid, self.plan.batch, of_each=2)):
+            target, reference, asked = self._edit(grid, rng)
             is_empty = rng.random() < EMPTY_SHARE
             words.append("" if is_empty else asked)
-            targets.append(self.numbers[grid][given if is_empty else wanted])
-            references.append(self.numbers[grid][given])
-        return Batch(self._take(grid, targets), words, reference_BCHW=self._take(grid, references))
+            wanted.append(reference if is_empty else target)
+            given.append(reference)
+        return Batch(self._stacked(grid, wanted), words, reference_BCHW=self._stacked(grid, given))
 
-    def _edit(self, grid: int, rng: random.Random) -> tuple[views.View, views.View, str]:
+    def _edit(self, grid: int, rng: random.Random) -> tuple[Shown, views.View, str]:
         """A wanted picture, one that differs from it in one thing, and words for the change."""
+        if rng.random() < NUMBER_SHARE:
+            view = self.views[grid][rng.choice(self.shown[grid])]
+            several = self.composer.of(view, self._colours(grid, view), rng)
+            if several is not None:
+                asked = arrangements.instruction(several.arrangement, CONCEPTS[view.concept], rng)
+                return several, replace(view, colour=several.colour), asked
         kind = rng.choices(tuple(EDIT_SHARES), tuple(EDIT_SHARES.values()))[0]
+        return self._view_edit(grid, kind, rng)
+
+    def _view_edit(
+        self, grid: int, kind: captions.EditKind, rng: random.Random
+    ) -> tuple[views.View, views.View, str]:
         any_view = self.views[grid][rng.choice(self.shown[grid])]
         there, instead = self._colours(grid, any_view), None
         if kind == "background":
@@ -171,11 +228,18 @@ class Source:
     def _take(self, grid: int, indices: list[int]) -> Tensor:
         return torch.from_numpy(self.latents[grid][indices].astype(np.float32))
 
-    def _known(self, grid: int, indices: list[int]) -> list[bool]:
-        shown = (self.views[grid][index] for index in indices)
-        return [
-            view.concept < len(FIRST) and view.colour < len(views.COLOUR_NAMES) for view in shown
+    def _stacked(self, grid: int, shown: Sequence[Shown]) -> Tensor:
+        """Their latents on a grid, of views and compositions alike. [B, C, H, W]"""
+        latents = [
+            self.latents[grid][self.numbers[grid][it]].astype(np.float32)
+            if isinstance(it, views.View)
+            else self.composer.latents(self.grids[grid], it)
+            for it in shown
         ]
+        return torch.from_numpy(np.stack(latents))
+
+    def _known(self, grid: int, indices: list[int]) -> list[bool]:
+        return [KNOWN[self.plan.known](self.views[grid][index]) for index in indices]
 
     def _square(self, grid: int, indices: list[int]) -> Tensor | None:
         """The same views on the square grid, if that is what stands in the middle of this one."""
@@ -241,16 +305,18 @@ def _another_style(view: views.View, rng: random.Random) -> int:
 
 
 def _in_two_styles(
-    say: Callable[[str, str, random.Random], str], view: views.View, other: int, rng: random.Random
+    say: Callable[[str, str, random.Random], str], style: int, colour: int, rng: random.Random
 ) -> tuple[str, str]:
-    """The words for a view, and the same in that style, as far as they speak of style."""
-    seed, colour = rng.random(), views.BACKGROUND_NAMES[view.colour]
+    """Words for a picture, and the same in the style that it is taken for, as far as they say."""
+    seed, behind = rng.random(), views.BACKGROUND_NAMES[colour]
     asked, instead = (
-        say(views.STYLE_NAMES[style], colour, random.Random(seed)) for style in (view.style, other)
+        say(views.STYLE_NAMES[it], behind, random.Random(seed)) for it in (style, RIVAL[style])
     )
     return asked, instead
 
 
-def _some_empty(asked: list[tuple[str, str]], rng: random.Random) -> tuple[list[str], list[str]]:
-    kept = [("", "") if rng.random() < EMPTY_SHARE else each for each in asked]
+def _some_empty(
+    asked: list[tuple[str, str]], rng: random.Random, share: float
+) -> tuple[list[str], list[str]]:
+    kept = [("", "") if rng.random() < share else each for each in asked]
     return [words for words, _ in kept], [other for _, other in kept]

@@ -6,6 +6,7 @@ background it is `DEFAULT_BACKGROUND`. Each function is pure: the same `rng` sta
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 from random import Random
 from typing import Final, Literal
@@ -104,14 +105,26 @@ def caption(concept: Concept, style: str, background: str, rng: Random) -> str:
 
     `background` is a name in BACKGROUNDS or a `gradient_name`.
     """
-    noun = _noun(concept, rng)
+    noun = any_name(concept, rng)
+    return _on(background, _fill(rng.choice(_patterns(style, rng)), noun), rng)
+
+
+def caption_of(phrase: str, style: str, background: str, rng: Random) -> str:
+    """One way to ask for a picture of what a phrase says, its articles in it already."""
+    patterns = [it for it in _patterns(style, rng) if "{n}" not in it]
+    return _on(background, rng.choice(patterns).format(a=phrase), rng)
+
+
+def _patterns(style: str, rng: Random) -> tuple[str, ...]:
     named = style != DEFAULT_STYLE or rng.random() < NAME_DEFAULT_STYLE_SHARE
-    pattern = rng.choice(STYLES[style].patterns if named else PLAIN_PATTERNS)
-    words = _fill(pattern, noun)
+    return STYLES[style].patterns if named else PLAIN_PATTERNS
+
+
+def _on(background: str, words: str, rng: Random) -> str:
     if background != DEFAULT_BACKGROUND or rng.random() < NAME_DEFAULT_BACKGROUND_SHARE:
         colour = _colour(background, rng)
         words = rng.choice(BACKGROUND_PATTERNS).format(x=words, c=colour, a_c=with_article(colour))
-    return _written(words, rng)
+    return as_typed(words, rng)
 
 
 def instruction(
@@ -126,7 +139,7 @@ def instruction(
     if kind not in NAME_OBJECT_SHARE:
         raise ValueError(f"kind={kind!r}: use {', '.join(NAME_OBJECT_SHARE)}")
     named = rng.random() < NAME_OBJECT_SHARE[kind]
-    noun = _noun(concept, rng)
+    noun = any_name(concept, rng)
     thing = {
         "it": f"the {noun}" if named else "it",
         "of": f" of the {noun}" if named else "",
@@ -145,14 +158,18 @@ def instruction(
     else:
         assert instead is not None
         patterns = OBJECT_EDITS if named else OBJECT_EDITS + SHORT_OBJECT_EDITS
-        words = rng.choice(patterns).format(a=with_article(_noun(instead, rng)), **thing)
-    return _written(words, rng)
+        words = rng.choice(patterns).format(a=with_article(any_name(instead, rng)), **thing)
+    return as_typed(words, rng)
 
 
 def evaluation_prompt(concept: Concept, style: str, background: str) -> str:
     """The fixed prompt by which the trained model is judged: everything is named."""
-    thing = with_article(concept.name)
-    return f"{thing}, {STYLES[style].word} style, {background} background"
+    return evaluation_caption(with_article(concept.name), style, background)
+
+
+def evaluation_caption(phrase: str, style: str, background: str) -> str:
+    """The same for what a phrase says."""
+    return f"{phrase}, {STYLES[style].word} style, {background} background"
 
 
 def evaluation_instruction(kind: EditKind, style: str, background: str) -> str:
@@ -190,9 +207,11 @@ def _fill(pattern: str, noun: str) -> str:
     return pattern.format(a=with_article(noun), n=noun, article=article).strip()
 
 
-def _noun(concept: Concept, rng: Random) -> str:
-    if concept.synonyms and rng.random() < SYNONYM_SHARE:
-        return rng.choice(concept.synonyms)
+def any_name(concept: Concept, rng: Random, is_usable: Callable[[str], bool] = bool) -> str:
+    """The thing's name, or one of its synonyms; of these only such as are usable."""
+    synonyms = [word for word in concept.synonyms if is_usable(word)]
+    if synonyms and rng.random() < SYNONYM_SHARE:
+        return rng.choice(synonyms)
     return concept.name
 
 
@@ -200,7 +219,7 @@ def _colour(background: str, rng: Random) -> str:
     return rng.choice(COLOUR_WORDS.get(background, (background,)))
 
 
-def _written(words: str, rng: Random) -> str:
+def as_typed(words: str, rng: Random) -> str:
     """The words as people type them: mostly as they are, some capitalised, some all lower."""
     draw = rng.random()
     if draw < CAPITAL_SHARE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -64,6 +65,12 @@ things from real cut-outs only; the table per concept is `evaluation.md` beside 
 |---|---|---|
 $measures
 
+Several things in a picture, and small ones, each looked at where it should stand:
+
+| asked for | pictures | single things right | pictures with all right | real cut-outs, the same |
+|---|---|---|---|---|
+$arranged
+
 The classifier: $classifier
 
 What the autoencoder alone gives back of $num_given pictures of $given_side x $given_side pixels
@@ -82,7 +89,8 @@ which ask for what it was not taught, each with seed 1 and 28 steps; the same wi
 [28](sheets/everyday-1024-28.webp), [12](sheets/everyday-1024-12.webp) and
 [4](sheets/everyday-1024-4.webp). [Forty edits](sheets/sheet-edits.webp) beside their sources, and
 [28 gradients](sheets/sheet-gradients.webp), are framed green where the judge sees what was asked
-for. [Six pictures](sheets/strengths.webp) go over into what is asked instead of them, by
+for; so are [120 pictures of several things, and of small ones](sheets/sheet-arranged.webp).
+[Six pictures](sheets/strengths.webp) go over into what is asked instead of them, by
 `prompt_strength` from 0.2 to 1.
 
 ## Limits
@@ -184,21 +192,27 @@ MEASURES = {
 
 SHEETS = (
     *(f"everyday-{size}-{steps}.webp" for size in sheets.SIZES for steps in sheets.STEPS),
-    *("sheet-edits.webp", "sheet-gradients.webp", "strengths.webp"),
+    *("sheet-arranged.webp", "sheet-edits.webp", "sheet-gradients.webp", "strengths.webp"),
 )
-MEASURED = ("results.json", "ratios.json", "fidelity.json")
+MEASURED = ("results.json", "ratios.json", "arranged.json", "fidelity.json")
+ARRANGED = {
+    "beside": "two things side by side",
+    "above": "one thing above another",
+    "two": "two alike",
+    "three": "three alike",
+    "small": "a small one",
+}
 
 
 def write(work: Path, folder: Path) -> None:
     """README.md, NOTICE, evaluation.md and sheets/ in `folder`, as was measured in `work`."""
     evaluation = work / "evaluation"
-    results, canvases, fidelity = (
-        json.loads((evaluation / name).read_text(encoding="utf-8")) for name in MEASURED
-    )
-    if len({found["weights_sha256"] for found in (results, canvases, fidelity)}) > 1:
+    measured = [json.loads((evaluation / name).read_text(encoding="utf-8")) for name in MEASURED]
+    if len({found["weights_sha256"] for found in measured}) > 1:
         raise ValueError(f"{', '.join(MEASURED)} are of several checkpoints: measure all anew")
     folder.mkdir(parents=True, exist_ok=True)
-    text = card(results, canvases, fidelity, training_cost(work))
+    results, canvases, arranged, fidelity = measured
+    text = card(results, canvases, arranged, fidelity, training_cost(work))
     (folder / "README.md").write_text(text, encoding="utf-8")
     (folder / "NOTICE").write_text(
         "linocut-mini was trained on drawings of these works:\n\n" + fetch.notice(),
@@ -212,11 +226,12 @@ def write(work: Path, folder: Path) -> None:
 
 
 def card(
-    results: dict[str, Any], canvases: dict[str, Any], fidelity: dict[str, Any], cost: str
-) -> str:
+    results: dict[str, Any], canvases: dict[str, Any], arranged: dict[str, Any],
+    fidelity: dict[str, Any], cost: str,
+) -> str:  # fmt: skip
     """The model card, every measured number in it from what was measured.
 
-    canvases: of shapes. fidelity: of the autoencoder.
+    canvases: of shapes. arranged: of several things. fidelity: of the autoencoder.
     """
     shape = MINI.transformer
     generated, real = results["generated"], results["real"]
@@ -240,7 +255,8 @@ def card(
         ),
         classifier=f"{left['concept']:.1%} right on `{left['source']}`, a source it never saw; "
         f"{held['concept']:.1%} on held-out compositions.",
-        missed=_missed(results, canvases, fidelity),
+        arranged="\n".join(_arranged_rows(arranged)),
+        missed=_missed(results, canvases, arranged, fidelity),
         worst=", ".join(row["concept"].replace("_", " ") for row in worst) or "none was missed",
         one_in=gates.read_rules()["canvases"]["one_concept_in"],
         steps=canvases["num_inference_steps"],
@@ -270,13 +286,27 @@ def card(
     )
 
 
-def _missed(results: dict[str, Any], canvases: dict[str, Any], fidelity: dict[str, Any]) -> str:
+def _arranged_rows(arranged: dict[str, Any]) -> Iterator[str]:
+    for name, words in ARRANGED.items():
+        ours, real = arranged["generated"][name], arranged["real"][name]
+        yield (
+            f"| {words} | {ours['pictures']} | {ours['found']:.1%} | {ours['all_found']:.1%} | "
+            f"{real['found']:.1%}, {real['all_found']:.1%} |"
+        )
+
+
+def _missed(
+    results: dict[str, Any], canvases: dict[str, Any], arranged: dict[str, Any],
+    fidelity: dict[str, Any],
+) -> str:  # fmt: skip
     ratios = [line.split(":")[0].replace("-", ":") for line in canvases["below_the_gate"]]
     least = gates.read_rules()["canvases"]["gates"]["concept_top1"]
+    two = arranged["two_things_of_real"]
     missed = [
         *_below(results["gates"]),
         *_below(results["gates_of_real"], " of what the judge names on real cut-outs"),
         *([f"right thing in {', '.join(ratios)} ({100 * least:.0f} %)"] if ratios else []),
+        *([] if two["passed"] else [f"both of two things ({100 * two['least']:.0f} %)"]),
         *([] if fidelity["passed"] else [f"the autoencoder ({fidelity['least']:g} dB)"]),
     ]
     return f"these are missed: {', '.join(missed)}" if missed else "all are reached"

@@ -211,7 +211,7 @@ STYLES: Final = {
             "{a} as pixel art",
             "{article} pixel art {n}",
             "{article} pixelated {n}",
-            made_from="noto",  # whose ink becomes the dark outline that pixel art has
+            made_from="fluent-flat",  # whose few plain areas are still told at so many cells
         ),
         _style(
             "grayscale",

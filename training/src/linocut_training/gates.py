@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,11 +170,11 @@ def edits() -> list[Edit]:
     return asked
 
 
-Row = TypeVar("Row", Prompt, Edit)
+Row = TypeVar("Row")
 
 
-def write_table(file: Path, rows: Sequence[Prompt] | Sequence[Edit]) -> None:
-    """The rows as tab-separated text, the names of the columns first."""
+def write_table(file: Path, rows: Sequence[Any]) -> None:
+    """The rows, values of one dataclass, as tab-separated text under the names of its fields."""
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(field.name for field in fields(rows[0]))
@@ -183,7 +183,7 @@ def write_table(file: Path, rows: Sequence[Prompt] | Sequence[Edit]) -> None:
 
 def read_table(file: Path, kind: type[Row]) -> list[Row]:
     """The rows that `write_table` wrote."""
-    numbers = {field.name for field in fields(kind) if field.type in ("int", int)}
+    numbers = {field.name for field in fields(cast(Any, kind)) if field.type in ("int", int)}
     with file.open(encoding="utf-8", newline="") as stream:
         table: list[dict[str, Any]] = list(csv.DictReader(stream, delimiter="\t"))
     return [kind(**row | {name: int(row[name]) for name in numbers}) for row in table]
@@ -217,7 +217,7 @@ def of_real(generated: Mapping[str, float], real: Mapping[str, float]) -> dict[s
 
 def real_picture(work: Path, place: str, concept: str, style: str, background: str) -> Pixels:
     """A cut-out on a background at 256 x 256; `place` decides where, and nothing else does."""
-    placed = scenes.any_placement(Random(f"evaluation/{place}"))
+    placed = scenes.placed_as(style, scenes.any_placement(Random(f"evaluation/{place}")))
     source = STYLES[style].source
     with Image.open(work / "cutouts" / source / f"{CONCEPT_OF[concept].key}.png") as cutout:
         behind = scenes.background(background, width=SIDE, height=SIDE)

@@ -22,6 +22,10 @@ Rows = list[list[int]]  # the token ids of each caption
 Velocity = Callable[[Rows, Tensor], Tensor]  # of captions, with a guidance each: [B]
 
 STYLE_SHARE: Final = 0.5  # of (w - 1), by which another style is left
+OWN_SHARE: Final = 0.75  # of (w - 1), by which what no teacher knows is brought out
+PLAIN_SHARE: Final = 0.25
+SEEN_SHARE: Final = 0.5  # of (w - 1), by which an edit brings out what its reference shows
+SEEN_MOST: Final = 5.0  # of w, for that
 STYLE_MOST: Final = 3.0  # of w: twice as far, and flat pictures begin to be taken for stickers
 
 
@@ -41,11 +45,39 @@ def styled(guided: Velocity, rows: Rows, others: Rows, scale_B: Tensor) -> Tenso
     return asked + push * (asked - guided(others, scale_B))
 
 
-def scales(count: int, generator: torch.Generator) -> Tensor:
-    """Mostly 1 to 6, where people draw; one in five from the API's whole range, 0 to 10. [B]"""
+@torch.no_grad()
+def own(learner: Velocity, rows: Rows, empty: Rows, scale_B: Tensor) -> Tensor:
+    """What guidance adds to the velocity of pictures that no teacher knows, by the learner itself.
+
+    Its own answers at a guidance of 1, with the caption over without, as far as it is by then
+    (arXiv 2502.12154). Poorer ones of its own are not to be had.
+    """
+    plain_B = torch.ones_like(scale_B)
+    return OWN_SHARE * _above_one(scale_B) * (learner(rows, plain_B) - learner(empty, plain_B))
+
+
+def beside(seeing: Velocity, blind: Velocity, rows: Rows, scale_B: Tensor) -> Tensor:
+    """What guidance adds to the velocity of an edit: a teacher's answers, at a guidance of 1.
+
+    The one beside the reference, over the one without it, brings out what the picture shows (arXiv
+    2211.09800, where that is done while drawing). seeing, blind: the teacher with the references
+    and without.
+    """
+    plain_B = torch.ones_like(scale_B)
+    push = SEEN_SHARE * _above_one(scale_B.clamp(1, SEEN_MOST))
+    return push * (seeing(rows, plain_B) - blind(rows, plain_B))
+
+
+def scales(count: int, generator: torch.Generator, *, is_new: bool = False) -> Tensor:
+    """Mostly 1 to 6, where people draw; one in five from the API's whole range, 0 to 10. [B]
+
+    is_new: one in four is 1, which the guidance of what no teacher knows is made of.
+    """
     usual = 1 + 5 * torch.rand(count, generator=generator)
     whole = 10 * torch.rand(count, generator=generator)
-    return torch.where(torch.rand(count, generator=generator) < 0.2, whole, usual)
+    scale_B = torch.where(torch.rand(count, generator=generator) < 0.2, whole, usual)
+    is_one = torch.rand(count, generator=generator) < (PLAIN_SHARE if is_new else 0)
+    return torch.where(is_one, 1.0, scale_B)
 
 
 def _above_one(scale_B: Tensor) -> Tensor:

@@ -10,10 +10,17 @@ class Plan:
     """How long and how fast. The shipped checkpoint saw all stages, in seven editions.
 
     weaker_after: the share of stage one after which its network is what stage two calls weaker.
+    taught_batch: what a teacher teaches in stage four, if not as many: it has no noise of pictures.
     edit_share, other_share: batches with a reference picture, and batches off the square grid;
     shaped_share: the latter in stage four, which is about them, of what is no edit.
     newest_share: of the pictures that stage one's captions ask for, those of things that are not
     among the first; None where all are new to the network.
+    arranged_share: batches of several things or small ones, of what is no edit. arranged_is_new:
+    whether the teachers do not know them, so that stage four learns them from pictures.
+    new_styles, new_style_share: styles that the teachers do not know, and batches of them.
+    known: what the checkpoint before teaches in stage four, by `batches.KNOWN`.
+    leads_away: whether stage four's teachers lead away from other styles, as stage three does.
+    last_stage_share: of the learning rates, where stage four begins.
     short_text: text rows of most steps, or the longest caption's: it leaves most of the padding
     out. full_text_every: a step in so many has all rows, as drawing has.
     """
@@ -24,6 +31,7 @@ class Plan:
     shaped_steps: int = 3500
     weaker_after: float = 0.2
     batch: int = 50
+    taught_batch: int | None = None
     muon_rate: float = 2e-3
     adam_rate: float = 1e-3
     text_share: float = 0.25
@@ -31,6 +39,13 @@ class Plan:
     other_share: float = 0.35
     shaped_share: float = 0.8
     newest_share: float | None = None
+    arranged_share: float = 0.15
+    arranged_is_new: bool = False
+    new_styles: tuple[str, ...] = ()
+    new_style_share: float = 0
+    known: str = "nothing"
+    leads_away: bool = False
+    last_stage_share: float = 0.4
     short_text: int = 12
     full_text_every: int = 8
     seed: int = 0
@@ -51,9 +66,9 @@ class Plan:
         """How many steps there are."""
         return self.styled_end + self.shaped_steps
 
-    def share_off_square(self, step: int, *, is_edit: bool) -> float:
-        """Of the batches at a step, edits or not: how many are not on the square grid."""
-        return self.other_share if is_edit or step < self.styled_end else self.shaped_share
+    def share_off_square(self, step: int, *, is_taught: bool) -> float:
+        """Of the batches at a step, taught in stage four or not: how many are off the square."""
+        return self.shaped_share if is_taught and step >= self.styled_end else self.other_share
 
 
 WHOLE = Plan()  # from nothing
@@ -66,7 +81,7 @@ GOING_ON = Plan(
 # teaches anew in stage four.
 GROWING = Plan(
     steps=1500, guided_steps=120, styled_steps=60, shaped_steps=700,
-    edit_share=0.12, other_share=0.15, shaped_share=0.5, newest_share=0.85,
+    edit_share=0.12, other_share=0.15, shaped_share=0.5, newest_share=0.85, known="first things",
 )  # fmt: skip
 # Stage three or four alone, from one that guidance is distilled into. Their steps have no noise of
 # pictures, so that few at a time are enough. RESHAPING mends what a growth leaves behind: wide and
@@ -80,7 +95,14 @@ RESHAPING = Plan(
 )  # fmt: skip
 RECALLING = replace(
     RESHAPING, shaped_steps=450, edit_share=0.16, other_share=0.3, shaped_share=0.3,
-    newest_share=0.85,
+    newest_share=0.85, known="first things",
+)  # fmt: skip
+# Stage four that teaches what no checkpoint knows: pixel art, and several things in a picture. It
+# learns these from pictures, and what is known as RESHAPING does, from earlier.pt, too.
+ENRICHING = replace(
+    RESHAPING, shaped_steps=1900, taught_batch=16, edit_share=0.36, other_share=0.2,
+    shaped_share=0.65, arranged_share=0.42, arranged_is_new=True, new_styles=("pixel",),
+    new_style_share=0.08, known="drawn styles", leads_away=True, last_stage_share=0.7,
 )  # fmt: skip
 PLANS = {
     "whole": WHOLE,
@@ -89,6 +111,7 @@ PLANS = {
     "restyling": RESTYLING,
     "reshaping": RESHAPING,
     "recalling": RECALLING,
+    "enriching": ENRICHING,
 }
 
 
@@ -97,4 +120,5 @@ def on_gpu(plan: Plan) -> Plan:
 
     Reckoned from the work of a step, not yet run on one.
     """
-    return replace(plan, batch=10 * plan.batch, save_every=500)
+    taught = plan.taught_batch and 10 * plan.taught_batch
+    return replace(plan, batch=10 * plan.batch, taught_batch=taught, save_every=500)

@@ -13,11 +13,13 @@ from PIL import Image
 
 from .captions import ends
 from .concepts import BACKGROUNDS, Colour
+from .effects import CELLS
 
 Pixels = NDArray[np.uint8]
 
 SMALLEST: Final = 0.72
 LARGEST: Final = 0.95
+CELLS_ACROSS: Final = 16  # of pixel art, along the shorter side of a canvas
 FURTHEST: Final = 0.5  # of the free space: small beside a large object, visible beside a small one
 
 
@@ -81,6 +83,15 @@ def any_placement(rng: Random) -> Placement:
         dx=rng.triangular(-FURTHEST, FURTHEST),
         dy=rng.triangular(-FURTHEST, FURTHEST),
     )
+
+
+def placed_as(style: str, placement: Placement) -> Placement:
+    """Where an object of a style stands instead: pixel art in the middle, its cells on a grid.
+
+    A cell is what one position of the autoencoder's latents covers; smaller ones, and cells that
+    lie between two, it draws with round corners.
+    """
+    return Placement(CELLS / CELLS_ACROSS, 0, 0) if style == "pixel" else placement
 
 
 def background(name: str, *, width: int, height: int) -> Colour | Pixels:

@@ -10,14 +10,15 @@ import shutil
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from linocut.weights.files import open_checkpoint
 from linocut.weights.load import load_autoencoder, load_text_encoder, load_transformer
 from linocut_training import autoencoder, transformer
+from linocut_training.network import Network
 from linocut_training.optim import Average
 from linocut_training.parallel import save_state
 from linocut_training.plans import WHOLE
+from linocut_training.state import Stretch
 
 
 def go_on_from(folder: Path, work: Path) -> None:
@@ -41,16 +42,20 @@ def go_on_from(folder: Path, work: Path) -> None:
         encoder = load_text_encoder(checkpoint, device="cpu", dtype=torch.float32)
         save_state(work / "text_encoder.pt", encoder.state_dict())
     if not (work / "transformer.pt").exists():
-        training = transformer.begin(work, WHOLE, transformer.Stretch())
-        _copy(
-            load_transformer(checkpoint, device="cpu", dtype=torch.float32),
-            training.network.transformer,
-        )
+        training = transformer.begin(work, WHOLE, Stretch())
+        training.network.load_state_dict(network_of(folder).state_dict())
         training.average = Average(training.network)
         training.save(work / "transformer.pt")
         if not (work / transformer.EARLIER).exists():
             save_state(work / transformer.EARLIER, training.network.state_dict())
 
 
-def _copy(source: nn.Module, target: nn.Module) -> None:
-    target.load_state_dict(source.state_dict())
+def network_of(folder: Path) -> Network:
+    """A finished checkpoint's text encoder and transformer, fp32."""
+    checkpoint, network = open_checkpoint(str(folder)), Network(0)
+    for load, target in (
+        (load_text_encoder, network.text_encoder),
+        (load_transformer, network.transformer),
+    ):
+        target.load_state_dict(load(checkpoint, device="cpu", dtype=torch.float32).state_dict())
+    return network

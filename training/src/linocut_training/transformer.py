@@ -9,13 +9,9 @@ the third has learned of squares is taught on every canvas (`linocut_training.ca
 
 from __future__ import annotations
 
-import copy
-import math
-import time
-from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,11 +23,11 @@ from linocut_training.batches import Batch, Source
 from linocut_training.network import Network, compile_velocity
 from linocut_training.optim import Average, Muon, rate_at, split_parameters
 from linocut_training.plans import Plan
+from linocut_training.state import Stretch, Training
 from linocut_training.text_encoder import context, token_ids
 
 STAGE_TWO_SHARE = 0.4  # of the learning rates, where stage two begins
 STAGE_THREE_SHARE = 0.04  # and stage three, which has little to learn
-STAGE_FOUR_SHARE = 0.4
 LEAN = 0.8  # of the noise levels' logits towards noise
 # What a thing is has to be seen in the reference. Nobody learns that from wanted pictures that show
 # through their noise, and in noise of 0.97 they still do: many edits are noise alone, and of their
@@ -46,25 +42,6 @@ EARLIER = "earlier.pt"  # in the work folder: the checkpoint that the training w
 WARM_UP = 10  # steps of stages three and four, which may begin with new optimisers
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Where, how and until when on the clock `time.time` a training runs, unfinished or not.
-
-    bf16: products in bfloat16, twice as fast where the processor has them; weights, sums and
-    optimisers stay fp32. compiled: through `torch.compile`, again nearly twice as fast on a CPU.
-    """
-
-    device: str = "cpu"
-    until: float = math.inf
-    bf16: bool = False
-    compiled: bool = False
-
-    @property
-    def is_over(self) -> bool:
-        """Whether that time has come."""
-        return time.time() >= self.until
-
-
 def noise_levels(count: int, generator: torch.Generator, noise_alone_share: float = 0) -> Tensor:
     """Logit-normal levels in (0, 1], leaning towards noise, where the layout is decided. [count]
 
@@ -73,98 +50,6 @@ def noise_levels(count: int, generator: torch.Generator, noise_alone_share: floa
     alone = torch.rand(count, generator=generator) < noise_alone_share
     levels = torch.sigmoid(torch.randn(count, generator=generator) + LEAN)
     return torch.where(alone, 1.0, levels)
-
-
-@dataclass
-class Training:
-    """Everything that changes from step to step, and what it is saved as.
-
-    weaker, teacher, guided, styled: the averaged network early in stage one, and at the ends of
-    stages one, two and three. earlier: the checkpoint that the training went on from, where it is
-    to learn more things: in stage four it teaches those that it knew.
-    """
-
-    network: Network
-    average: Average
-    optimisers: tuple[torch.optim.Optimizer, ...]
-    rates: tuple[float, ...]
-    stretch: Stretch
-    step: int = 0
-    weaker: Network | None = None
-    teacher: Network | None = None
-    guided: Network | None = None
-    styled: Network | None = None
-    earlier: Network | None = None
-
-    def save(self, file: Path) -> None:
-        """The whole state, resumable."""
-        state: dict[str, Any] = {
-            "network": self.network.state_dict(),
-            "average": self.average.values,
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "step": self.step,
-            "weaker": self.weaker.state_dict() if self.weaker else None,
-            "teacher": self.teacher.state_dict() if self.teacher else None,
-            "guided": self.guided.state_dict() if self.guided else None,
-            "styled": self.styled.state_dict() if self.styled else None,
-        }
-        parallel.save_state(file, state)
-
-    def load(self, file: Path) -> None:
-        """Go on where `save` left off."""
-        state = torch.load(file, weights_only=True, map_location=self.stretch.device)
-        self.network.load_state_dict(state["network"])
-        self.average.values = state["average"]
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        self.step = state["step"]
-        self.weaker, self.teacher, self.guided, self.styled = (
-            self._frozen(state[name]) for name in ("weaker", "teacher", "guided", "styled")
-        )
-
-    @property
-    def is_guided(self) -> bool:
-        """Whether guidance is an input by now: from the second stage on."""
-        return any(it is not None for it in (self.teacher, self.guided, self.styled))
-
-    def take_copies(self, plan: Plan) -> None:
-        """Keep the averaged network at the steps where it becomes a teacher."""
-        if self.step >= plan.styled_end:
-            if self.styled is None:
-                self.styled = self.averaged()
-            return
-        if self.step >= plan.guided_end:
-            if self.guided is None:
-                self.guided = self.averaged()
-            return
-        if self.step >= plan.steps * plan.weaker_after and self.weaker is None:
-            self.weaker = self.averaged()
-        if self.step >= plan.steps and self.teacher is None:
-            self.teacher = self.averaged()
-
-    def remember(self, file: Path) -> None:
-        """Take the checkpoint before from its file."""
-        state = torch.load(file, weights_only=True, map_location=self.stretch.device)
-        self.earlier = self._frozen(state)
-
-    def averaged(self) -> Network:
-        """The averaged network as it is now; it learns no more."""
-        network = self._copy()
-        self.average.copy_to(network)
-        return network
-
-    def _frozen(self, state: dict[str, Any] | None) -> Network | None:
-        if state is None:
-            return None
-        network = self._copy()
-        network.load_state_dict(state)
-        return network
-
-    def _copy(self) -> Network:
-        network = copy.deepcopy(self.network).requires_grad_(False)
-        if self.stretch.compiled:
-            compile_velocity(network)
-        return network
 
 
 def begin(work: Path, plan: Plan, stretch: Stretch) -> Training:
@@ -182,12 +67,12 @@ def begin(work: Path, plan: Plan, stretch: Stretch) -> Training:
         Muon(text_matrices, rates[2]),
         torch.optim.AdamW(text_rest, rates[3], betas=(0.9, 0.99), weight_decay=0.0),
     )
-    training = Training(network, Average(network), optimisers, rates, stretch)
+    training = Training(network, Average(network), optimisers, rates, stretch, plan.leads_away)
     if stretch.compiled:
         compile_velocity(network)
     if (file := work / "transformer.pt").exists():
         training.load(file)
-    if plan.newest_share is not None and (file := work / EARLIER).exists():
+    if plan.known != "nothing" and (file := work / EARLIER).exists():
         training.remember(file)
     return training
 
@@ -202,7 +87,8 @@ def rate_share(step: int, plan: Plan) -> float:
     if step < plan.styled_end:
         taken, steps, share = step - plan.guided_end, plan.styled_steps, STAGE_THREE_SHARE
     else:
-        taken, steps, share = step - plan.styled_end, plan.shaped_steps, STAGE_FOUR_SHARE
+        taken, steps = step - plan.styled_end, plan.shaped_steps
+        share = plan.last_stage_share
     return share * min(1, taken / WARM_UP) * (1 - taken / steps)
 
 
@@ -294,13 +180,19 @@ def _errors(
     t_B = noise_levels(count, generator, NOISE_ALONE_SHARE if is_edit else 0).to(clean.device)
     scale_B = torch.ones_like(t_B)
     if training.is_guided:
-        scale_B = guidance.scales(count, generator).to(clean.device)
+        scale_B = guidance.scales(count, generator, is_new=batch.is_new or is_edit).to(clean.device)
     text = context(training.network.text_encoder, rows, length)
     if is_edit:
         shown = _shown(training.network, batch, noise=noise, t_B=t_B, scale_B=scale_B, text=text,
                        generator=generator)  # fmt: skip
         noisy = torch.lerp(shown, noise, t_B[:, None, None, None])
         target = (noisy - clean) / t_B[:, None, None, None]
+        if (frozen := training.newest_teacher) is not None:
+            blind, seeing = (
+                _answers(frozen, noisy, t_B, length, reference)
+                for reference in (None, batch.reference_BCHW)
+            )
+            target = target + guidance.beside(seeing, blind, rows, scale_B)
     else:
         noisy = torch.lerp(clean, noise, t_B[:, None, None, None])
         target = _guided(
@@ -344,10 +236,15 @@ def _guided(
     rows = tokens.rows(batch.captions)
     noisy, target = torch.lerp(clean, noise, level), noise - clean
     answers = partial(_answers, noisy=noisy, t_B=t_B, length=length)
+    if batch.is_new and training.is_guided:
+        empty = tokens.rows([""] * len(rows))
+        return target + guidance.own(answers(training.network), rows, empty, scale_B)
     if training.styled is not None:
+        others = tokens.rows(batch.others) if training.leads_away else rows
         taught = partial(
-            _taught, training, batch.known, rows=rows, scale_B=scale_B, t_B=t_B, length=length
-        )
+            _taught, training, batch.known, rows=rows, others=others, scale_B=scale_B, t_B=t_B,
+            length=length,
+        )  # fmt: skip
         if batch.square_BCHW is None:
             return taught(noisy)
         middle = torch.lerp(batch.square_BCHW, canvases.middle(noise), level)
@@ -365,28 +262,45 @@ def _guided(
 
 def _taught(
     training: Training, known: list[bool], noisy: Tensor, *,
-    rows: list[list[int]], scale_B: Tensor, t_B: Tensor, length: int,
+    rows: guidance.Rows, others: guidance.Rows, scale_B: Tensor, t_B: Tensor, length: int,
 ) -> Tensor:  # fmt: skip
-    """What the teachers of stage four say: of what was known before, the checkpoint before."""
+    """What the teachers of stage four say: of what was known before, the checkpoint before.
+
+    Where `others` are other words than `rows`, the answer leads away from them.
+    """
     assert training.styled is not None
     velocity = torch.empty_like(noisy)
     earlier = training.earlier or training.styled
-    for teacher, its in ((earlier, True), (training.styled, False)):
-        mine = [index for index, it in enumerate(known) if it is its]
-        if mine:
-            asked = _answers(teacher, noisy[mine], t_B[mine], length)
-            said = asked([rows[index] for index in mine], scale_B[mine])
-            velocity[mine] = said.to(velocity.dtype)
+    for (teacher, its), is_rivalled in product(
+        ((earlier, True), (training.styled, False)), (True, False)
+    ):
+        mine = [
+            index
+            for index, it in enumerate(known)
+            if it is its and (rows[index] != others[index]) is is_rivalled
+        ]
+        if not mine:
+            continue
+        asked = _answers(teacher, noisy[mine], t_B[mine], length)
+        its_rows, its_scale_B = [rows[index] for index in mine], scale_B[mine]
+        if is_rivalled:
+            away = [others[index] for index in mine]
+            said = guidance.styled(asked, its_rows, away, its_scale_B)
+        else:
+            said = asked(its_rows, its_scale_B)
+        velocity[mine] = said.to(velocity.dtype)
     return velocity
 
 
-def _answers(network: Network, noisy: Tensor, t_B: Tensor, length: int) -> guidance.Velocity:
-    """What a frozen network says of these latents under any captions and guidance."""
+def _answers(
+    network: Network, noisy: Tensor, t_B: Tensor, length: int, reference_BCHW: Tensor | None = None
+) -> guidance.Velocity:
+    """What a network says of these latents under any words and guidance; it learns nothing."""
 
     @torch.no_grad()
     def velocity(rows: list[list[int]], scale_B: Tensor) -> Tensor:
         text = context(network.text_encoder, rows, length)
-        result: Tensor = network(noisy, t_B, scale_B, text)
+        result: Tensor = network(noisy, t_B, scale_B, text, reference_BCHW)
         return result
 
     return velocity

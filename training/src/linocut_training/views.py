@@ -10,12 +10,13 @@ on all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import permutations, product
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from linocut_training.concepts import (
 )
 
 Grid = tuple[int, int]  # rows, columns
+V = TypeVar("V")
 
 PIXELS = MINI.autoencoder.pixels_per_token
 SQUARE = (8, 8)
@@ -130,7 +132,8 @@ def views_on(grid: Grid) -> Iterator[View]:
 
 def picture(work: Path, view: View, grid: Grid) -> NDArray[np.uint8]:
     """The view's pixels: its square picture, and the background beside it. [rows, columns, 3]"""
-    placed = scenes.any_placement(Random(f"{SQUARE}/{view.concept}/{view.placement}"))
+    anywhere = scenes.any_placement(Random(f"{SQUARE}/{view.concept}/{view.placement}"))
+    placed = scenes.placed_as(STYLE_NAMES[view.style], anywhere)
     style, concept = STYLES[STYLE_NAMES[view.style]], CONCEPTS[view.concept]
     side, (height, width) = min(grid), (length * PIXELS for length in grid)
     canvas = np.empty((height, width, 3), dtype=np.uint8)
@@ -139,7 +142,7 @@ def picture(work: Path, view: View, grid: Grid) -> NDArray[np.uint8]:
     top, left = ((length - side) // 2 * PIXELS for length in grid)
     square = canvas[top : top + side * PIXELS, left : left + side * PIXELS]
     square[:] = scenes.compose(
-        _cutout(work / "cutouts" / style.source / f"{concept.key}.png"),
+        cutout_of(work / "cutouts" / style.source / f"{concept.key}.png"),
         square,
         width=side * PIXELS,
         height=side * PIXELS,
@@ -151,7 +154,8 @@ def picture(work: Path, view: View, grid: Grid) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=8)  # a cut-out's views come one after the other
-def _cutout(file: Path) -> Image.Image:
+def cutout_of(file: Path) -> Image.Image:
+    """A cut-out, premultiplied."""
     with Image.open(file) as cutout:
         return cutout.convert("RGBa")
 
@@ -192,33 +196,57 @@ def encode(rank: int, processes: int, work: Path, model: Autoencoder) -> None:
     Of the square grid and the smaller ones: the others are made of the square's (`spread`).
     """
     for grid in _drawn(not_encoded(work)):
-        views = list(views_on(grid))
-        file = latents_file(work, grid)
-        file.parent.mkdir(exist_ok=True)
-        shape = (len(views), MINI.transformer.in_channels, *grid)
-        array = np.lib.format.open_memmap(
-            file.with_suffix(f".{rank}.npy"), mode="w+", dtype=np.float16, shape=shape
-        )
-        mine = range(rank, len(views), processes)
-        for start in range(0, len(mine), 8):
-            chosen = mine[start : start + 8]
-            pixels = torch.stack([to_tensor(picture(work, views[i], grid)) for i in chosen])
-            latents = model.encode(pixels.contiguous(memory_format=torch.channels_last))
-            array[list(chosen)] = latents.float().numpy()
-        array.flush()
+        encode_into(
+            latents_file(work, grid), partial(picture, work, grid=grid), list(views_on(grid)),
+            model=model, rank=rank, processes=processes,
+        )  # fmt: skip
+
+
+def encode_into(
+    file: Path, picture: Callable[[V], NDArray[np.uint8]], views: Sequence[V], *,
+    model: Autoencoder, rank: int, processes: int,
+) -> None:  # fmt: skip
+    """One process's share of the views' latents, beside `file`; all have pictures of one size."""
+    file.parent.mkdir(exist_ok=True)
+    rows, columns = (length // PIXELS for length in picture(views[0]).shape[:2])
+    array = np.lib.format.open_memmap(
+        file.with_suffix(f".{rank}.npy"), mode="w+", dtype=np.float16,
+        shape=(len(views), MINI.transformer.in_channels, rows, columns),
+    )  # fmt: skip
+    mine = range(rank, len(views), processes)
+    for start in range(0, len(mine), 8):
+        chosen = mine[start : start + 8]
+        pixels = torch.stack([to_tensor(picture(views[number])) for number in chosen])
+        latents = model.encode(pixels.contiguous(memory_format=torch.channels_last))
+        array[list(chosen)] = latents.float().numpy()
+    array.flush()
 
 
 def join(work: Path, processes: int) -> None:
     """The processes' shares become one file a grid."""
     for grid in _drawn(not_encoded(work)):
         file = latents_file(work, grid)
-        parts = [file.with_suffix(f".{rank}.npy") for rank in range(processes)]
-        whole = np.load(parts[0])
-        for rank, part in enumerate(parts[1:], 1):
-            whole[rank::processes] = np.load(part)[rank::processes]
-        _save(file, whole)
-        for part in parts:
-            part.unlink()
+        save(file, joined(file, processes))
+        forget(file, processes)
+
+
+def joined(file: Path, processes: int) -> NDArray[np.float16]:
+    """The shares that `encode_into` left, as one array."""
+    first, *others = _shares(file, processes)
+    whole: NDArray[np.float16] = np.load(first)
+    for rank, part in enumerate(others, 1):
+        whole[rank::processes] = np.load(part)[rank::processes]
+    return whole
+
+
+def forget(file: Path, processes: int) -> None:
+    """Delete the shares, now that what they were joined to is saved."""
+    for part in _shares(file, processes):
+        part.unlink()
+
+
+def _shares(file: Path, processes: int) -> list[Path]:
+    return [file.with_suffix(f".{rank}.npy") for rank in range(processes)]
 
 
 @torch.inference_mode()
@@ -230,18 +258,18 @@ def spread(work: Path, model: Autoencoder) -> None:
     """
     squares = np.load(latents_file(work, SQUARE), mmap_mode="r")
     numbers = {view: number for number, view in enumerate(views_on(SQUARE))}
-    plain = _backgrounds(model, SQUARE)
+    plain = backgrounds(model, SQUARE)
     for grid in not_encoded(work):
-        views, behind = list(views_on(grid)), [_evened(it) for it in _backgrounds(model, grid)]
+        views, behind = list(views_on(grid)), [evened(it) for it in backgrounds(model, grid)]
         latents = np.stack([behind[view.colour] for view in views])
         top, left = ((length - short) // 2 for length, short in zip(grid, SQUARE, strict=True))
         middle = latents[:, :, top : top + SQUARE[0], left : left + SQUARE[1]]
         for number, view in enumerate(views):
-            middle[number] += _thing(squares[numbers[view]], plain[view.colour])
-        _save(latents_file(work, grid), latents.astype(np.float16))
+            middle[number] += thing_of(squares[numbers[view]], plain[view.colour])
+        save(latents_file(work, grid), latents.astype(np.float16))
 
 
-def _backgrounds(model: Autoencoder, grid: Grid) -> list[NDArray[np.float32]]:
+def backgrounds(model: Autoencoder, grid: Grid) -> list[NDArray[np.float32]]:
     """The latents of every plain background on a grid. [C, H, W] each"""
     height, width = (length * PIXELS for length in grid)
     canvas = np.empty((height, width, 3), dtype=np.uint8)
@@ -252,20 +280,20 @@ def _backgrounds(model: Autoencoder, grid: Grid) -> list[NDArray[np.float32]]:
     return latents
 
 
-def _evened(background: NDArray[np.float32]) -> NDArray[np.float32]:
+def evened(background: NDArray[np.float32]) -> NDArray[np.float32]:
     """An empty canvas whose first column is like those inside: it decodes to a stripe else."""
     even = background.copy()
     even[:, :, 0] = even[:, :, INSIDE]
     return even
 
 
-def _thing(square: NDArray[np.float16], plain: NDArray[np.float32]) -> NDArray[np.float32]:
+def thing_of(square: NDArray[np.float16], plain: NDArray[np.float32]) -> NDArray[np.float32]:
     """What a square picture differs by from its background alone.
 
     Its first column has the stripe of an empty canvas in some colours, and in others has not: it
     is held against both, and what differs by less is taken.
     """
-    thing: NDArray[np.float32] = square - _evened(plain)
+    thing: NDArray[np.float32] = square - evened(plain)
     beside_stripe, first = square[:, :, 0] - plain[:, :, 0], thing[:, :, 0]
     is_nearer = np.square(beside_stripe).sum(0) < np.square(first).sum(0)
     thing[:, :, 0] = np.where(is_nearer, beside_stripe, first)
@@ -277,7 +305,8 @@ def _drawn(some: Iterable[Grid]) -> list[Grid]:
     return [grid for grid in some if grid == SQUARE or grid in SMALLER]
 
 
-def _save(file: Path, latents: NDArray[np.float16]) -> None:
+def save(file: Path, latents: NDArray[np.float16]) -> None:
+    """Latents as a file that is whole, or not there."""
     partial = file.with_suffix(".partial.npy")  # what has its name is whole
     np.save(partial, latents)
     partial.replace(file)

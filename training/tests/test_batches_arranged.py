@@ -1,0 +1,222 @@
+"""Batches of arranged things, of new styles, and of edits to several are what their words say."""
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+import torch
+
+from linocut_training import arrangements, batches, compositions, views
+from linocut_training.arrangements import ARRANGEMENTS
+from linocut_training.batches import Batch, Source
+from linocut_training.captions import COLOUR_WORDS
+from linocut_training.compositions import Composition
+from linocut_training.concepts import CONCEPTS, DRAWN, RIVALS, STYLES
+from linocut_training.plans import ENRICHING, Plan
+from linocut_training.tiles import Tile
+
+OF_RATIOS = range(len(views.grids_of_ratios()))
+PIXEL = views.STYLE_NAMES.index("pixel")
+OTHER_WORDS = {"grayscale": ("grayscale", "black and white")}
+
+
+@pytest.fixture
+def source(training_folder) -> Source:
+    """Batches from latents that tell what they show."""
+    return Source(training_folder, Plan())
+
+
+def standing(shown: Composition) -> dict[tuple[int, int], Tile]:
+    """Which tile has to stand where; the first thing is said first, a single one fills all."""
+    places, concepts = ARRANGEMENTS[shown.arrangement].places, shown.concepts
+    return {
+        place: Tile(concepts[min(turn, len(concepts) - 1)], shown.style, shown.colour)
+        for turn, place in enumerate(places)
+    }
+
+
+@pytest.mark.parametrize("grid", OF_RATIOS)
+def test_arranged_things_stand_where_the_words_put_them(source, which, monkeypatch, grid) -> None:
+    monkeypatch.setattr(compositions, "say", lambda shown, *words: (shown, *words[:2]))
+    rows, columns = views.grids()[grid]
+    down, right = (rows - 8) // 2, (columns - 8) // 2
+    for seed in range(2):
+        batch = source._arranged(grid, Random(seed))
+        assert 0.8 * Plan().batch * 64 < batch.clean_BCHW[:, 0].numel() <= Plan().batch * 64
+        assert batch.reference_BCHW is None
+        assert batch.known == [False] * len(batch.captions)
+        assert (batch.square_BCHW is None) == (grid == 0)
+        squares = batch.clean_BCHW if grid == 0 else batch.square_BCHW
+        assert squares.shape[-2:] == views.SQUARE
+        pictures = zip(batch.clean_BCHW, squares, batch.captions, batch.others, strict=True)
+        for clean, square, (shown, style, background), (same, other, behind) in pictures:
+            colour, found = which(clean)
+            wanted = standing(shown)
+            assert found == {(y + down, x + right): tile for (y, x), tile in wanted.items()}
+            assert which(square) == (colour, wanted)
+            assert shown == same
+            assert (views.STYLE_NAMES[shown.style], views.COLOUR_NAMES[colour]) == (
+                style, background
+            )  # fmt: skip
+            assert (other, behind) == (RIVALS.get(style, style), background)
+
+
+def test_captions_of_arranged_things_say_them_their_style_and_their_colour(source, which) -> None:
+    arranged = set()
+    for seed in range(6):
+        batch = source._arranged(0, Random(seed))
+        for clean, caption in zip(batch.clean_BCHW, batch.captions, strict=True):
+            colour, found = which(clean)
+            words, (tile, *_) = caption.lower(), found.values()
+            for concept in {tile.concept for tile in found.values()}:
+                assert ("apple", "banana")[concept] in words
+            style, background = views.STYLE_NAMES[tile.style], views.COLOUR_NAMES[colour]
+            names = OTHER_WORDS.get(style, (STYLES[style].word.lower(),))
+            assert style == "3d" or any(name in words for name in names)
+            names = COLOUR_WORDS.get(background, (background,))
+            assert background == "white" or any(name in words for name in names)
+            arranged.add((frozenset(found), len({tile.concept for tile in found.values()})))
+    assert len(arranged) == len(ARRANGEMENTS)
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_whether_teachers_know_arranged_things_is_the_plans_to_say(
+    is_new, training_folder, which
+) -> None:
+    plan = Plan(arranged_is_new=is_new, arranged_share=0.5, edit_share=0)
+    source, seen = Source(training_folder, plan), set()
+    for step in range(20):
+        batch = source.batch(step, 0)
+        is_arranged = not isinstance(which(batch.clean_BCHW[0]), int)
+        assert batch.is_new == (is_arranged and is_new)
+        seen.add(is_arranged)
+    assert len(seen) == 2
+
+
+def kind_of(batch: Batch, source: Source, which) -> str:
+    """Which of the kinds of an enriching plan a batch is, by what it shows."""
+    if batch.reference_BCHW is not None:
+        return "edits"
+    grid = source.grids.index(tuple(batch.clean_BCHW.shape[-2:]))
+    told = [which(latents) for latents in batch.clean_BCHW]
+    if not any(isinstance(it, int) for it in told):
+        return "arranged"
+    styles = {source.views[grid][number].style for number in told}
+    assert styles == {PIXEL} or PIXEL not in styles
+    return "new styles" if styles == {PIXEL} else "taught"
+
+
+def test_new_styles_have_batches_of_their_own_and_no_teacher_is_asked(
+    training_folder, which
+) -> None:
+    plan = replace(ENRICHING, batch=4, taught_batch=4)
+    source, steps = Source(training_folder, plan), 600
+    found: dict[str, list[Batch]] = {}
+    for step in range(steps):
+        batch = source.batch(step, 0)
+        kind = kind_of(batch, source, which)
+        assert batch.is_new == (kind in ("arranged", "new styles"))
+        found.setdefault(kind, []).append(batch)
+    others = steps - len(found["edits"])
+    assert abs(len(found["edits"]) / steps - plan.edit_share) < 0.06
+    for kind, share in (("arranged", plan.arranged_share), ("new styles", plan.new_style_share)):
+        assert abs(len(found[kind]) / others - share) < 0.06
+        assert all(words for batch in found[kind] for words in batch.captions)
+        grids = {tuple(batch.clean_BCHW.shape[-2:]) for batch in found[kind]}
+        assert {views.SQUARE} < grids <= set(views.grids_of_ratios())
+    assert any("" in batch.captions for batch in found["taught"])
+    rare = {tuple(batch.clean_BCHW.shape[-2:]) for batch in found["taught"]}
+    assert rare - set(views.grids_of_ratios())
+
+
+def test_where_no_style_is_new_all_styles_are_taught(source) -> None:
+    styles = {
+        source.views[0][int(latents[0, 0, 0])].style
+        for step in range(6)
+        for latents in source._captioned(0, Random(step), None).clean_BCHW
+    }
+    assert styles == set(range(len(STYLES)))
+
+
+def test_what_a_teacher_teaches_comes_in_batches_of_its_own_size_in_stage_four(
+    training_folder, which
+) -> None:
+    plan = replace(ENRICHING, steps=20, batch=12, taught_batch=5, other_share=0, shaped_share=0)
+    source, sizes = Source(training_folder, plan), {}
+    for step in range(60):
+        batch, stage = source.batch(step, 0), 4 if step >= plan.styled_end else 1
+        kind = kind_of(batch, source, which)
+        sizes.setdefault((kind, stage), set()).add(len(batch.captions))
+    assert sizes.pop(("taught", 4)) == {5}
+    assert sizes.pop(("edits", 4)) == sizes.pop(("edits", 1)) == {6}
+    assert set(map(tuple, sizes.values())) == {(12,)}
+    assert ("arranged", 4) in sizes
+
+
+@pytest.mark.parametrize(("known", "styles"), [("nothing", ()), ("drawn styles", DRAWN)])
+def test_what_the_checkpoint_before_teaches_is_the_plans_to_say(
+    known, styles, training_folder
+) -> None:
+    source, seen = Source(training_folder, Plan(known=known)), set()
+    for step in range(4):
+        batch = source._captioned(0, Random(step), None)
+        for latents, is_known in zip(batch.clean_BCHW, batch.known, strict=True):
+            style = views.STYLE_NAMES[source.views[0][int(latents[0, 0, 0])].style]
+            assert is_known == (style in styles)
+            seen.add(style)
+    assert seen == set(STYLES)
+
+
+@pytest.mark.parametrize("grid", [0, 1, 2])
+def test_an_edit_to_several_keeps_the_thing_its_style_and_its_background(
+    source, which, monkeypatch, grid
+) -> None:
+    monkeypatch.setattr(batches, "NUMBER_SHARE", 1)
+    monkeypatch.setattr(arrangements, "instruction", lambda name, thing, rng: (name, thing))
+    rows, columns = views.grids()[grid]
+    down, right = (rows - 8) // 2, (columns - 8) // 2
+    asked_for, empty, edits = [], 0, 0
+    for seed in range(12):
+        batch = source._edits(grid, Random(seed))
+        references = [source.views[grid][which(latents)] for latents in batch.reference_BCHW]
+        for clean, view, asked in zip(batch.clean_BCHW, references, batch.captions, strict=True):
+            edits += 1
+            if not asked:
+                assert source.views[grid][which(clean)] == view
+                empty += 1
+                continue
+            if isinstance(asked, str):  # another edit: there are no tiles of what was to be many
+                assert isinstance(which(clean), int)
+                continue
+            name, thing = asked
+            assert thing == CONCEPTS[view.concept]
+            tile = Tile(view.concept, view.style, view.colour)
+            assert which(clean) == (
+                view.colour,
+                {(y + down, x + right): tile for y, x in ARRANGEMENTS[name].places},
+            )
+            asked_for.append((name, view.style))
+    assert abs(empty / edits - batches.EMPTY_SHARE) < 0.06
+    assert {name for name, _ in asked_for} == {"two", "three", "small"}
+    assert {style for _, style in asked_for} == set(range(len(STYLES))) - {PIXEL}
+    assert len(asked_for) > 0.75 * (edits - empty)
+
+
+def test_edits_to_several_come_in_their_share(source, which) -> None:
+    several = edits = 0
+    for seed in range(60):
+        batch = source._edits(0, Random(seed))
+        for clean, asked in zip(batch.clean_BCHW, batch.captions, strict=True):
+            edits += asked != ""
+            several += not isinstance(which(clean), int)
+    styles = (len(STYLES) - 1) / len(STYLES)  # pixel art has no tiles, all others white ones
+    assert abs(several / edits - batches.NUMBER_SHARE * styles) < 0.03
+
+
+def test_a_batch_goes_to_a_device_with_all_that_is_in_it() -> None:
+    latents = torch.ones(1, 2, 3, 4)
+    there = Batch(latents, [""], latents, square_BCHW=latents, is_new=True).to("meta")
+    assert {
+        it.device.type for it in (there.clean_BCHW, there.reference_BCHW, there.square_BCHW)
+    } == {"meta"}
+    assert there.is_new
