@@ -118,7 +118,8 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(
         batch = source._edits(grid, random.Random(step))
         tokens = batch.clean_BCHW[:, 0].numel() + batch.reference_BCHW[:, 0].numel()
         assert 0.8 * Plan().batch * 64 < tokens <= Plan().batch * 64
-        assert batch.others == batch.known == []  # no teacher is asked, and no other style
+        assert batch.others == []
+        assert batch.known == [True] * len(batch.captions)
         assert batch.square_BCHW is None
         pairs = zip(numbers(batch.clean_BCHW), numbers(batch.reference_BCHW), strict=True)
         for (wanted, given), asked in zip(pairs, batch.captions, strict=True):

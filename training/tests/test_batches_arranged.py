@@ -110,7 +110,7 @@ def test_new_styles_have_batches_of_their_own_and_no_teacher_is_asked(
     training_folder, which
 ) -> None:
     plan = replace(ENRICHING, batch=4, taught_batch=4)
-    source, steps = Source(training_folder, plan), 600
+    source, steps = Source(training_folder, plan), 1200
     found: dict[str, list[Batch]] = {}
     for step in range(steps):
         batch = source.batch(step, 0)
@@ -165,6 +165,25 @@ def test_what_the_checkpoint_before_teaches_is_the_plans_to_say(
             assert is_known == (style in styles)
             seen.add(style)
     assert seen == set(STYLES)
+
+
+@pytest.mark.parametrize("plan", [Plan(), ENRICHING])
+def test_which_edits_a_teacher_knows_is_the_plans_to_say(plan, training_folder, which) -> None:
+    source, found = Source(training_folder, replace(plan, batch=60)), set()
+    for seed in range(6):
+        batch = source._edits(0, Random(seed))
+        for clean, words, is_known in zip(
+            batch.clean_BCHW, batch.captions, batch.known, strict=True
+        ):
+            told = which(clean)
+            kind = "several"
+            if isinstance(told, int):
+                is_pixel = source.views[0][told].style == PIXEL
+                kind = "pixel art" if is_pixel else "another picture"
+            if words:  # without words the reference is given back
+                assert is_known == (plan is not ENRICHING or kind == "another picture")
+                found.add(kind)
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize("grid", [0, 1, 2])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from linocut_training import transformer
+from linocut_training import guidance, transformer
 from linocut_training.batches import Batch, Source
 from linocut_training.network import Network
 from linocut_training.optim import Average
@@ -27,7 +27,7 @@ def seeded() -> torch.Generator:
 def test_edits_learn_from_pictures_in_every_stage(
     stage, training_folder, alone, monkeypatch
 ) -> None:
-    # A teacher is asked for the guidance alone; a network that is right has no error but for that.
+    # Where no teacher knows them: one is asked for guidance alone, and who is right has no error.
     steps = [2 if number == stage else 0 for number in range(1, 5)]
     names = ("steps", "guided_steps", "styled_steps", "shaped_steps")
     plan = replace(TINY, **dict(zip(names, steps, strict=True)), edit_share=1.0)
@@ -35,9 +35,16 @@ def test_edits_learn_from_pictures_in_every_stage(
     training.take_copies(plan)
     assert training.is_guided == (stage > 1)
     asked = []
-    monkeypatch.setattr(transformer, "_answers", lambda network, *_: asked.append(network))
-    monkeypatch.setattr(transformer.guidance, "beside", lambda *_: torch.zeros(()))
+    answers = transformer._answers
+
+    def noted(network: Network, *given: object) -> guidance.Velocity:
+        asked.append(network)
+        return answers(network, *given)
+
+    monkeypatch.setattr(transformer, "_answers", noted)
+    monkeypatch.setattr(guidance, "beside", lambda *_: torch.zeros(()))
     batch, tokens = Source(training_folder, plan).batch(0, 0), transformer.Tokens(training_folder)
+    batch = replace(batch, known=[False] * len(batch.known))
     assert batch.reference_BCHW is not None
     clean = batch.clean_BCHW
 
@@ -63,7 +70,7 @@ def moved(network: Network, by: float) -> None:
             parameter.add_(by * torch.randn(parameter.shape, generator=seeded()))
 
 
-def test_guidance_of_an_edit_is_what_the_teacher_sees_in_its_reference(
+def test_a_guided_edit_is_what_the_teacher_says_led_by_what_it_sees_in_the_reference(
     training_folder, monkeypatch
 ) -> None:
     plan = replace(TINY, steps=0, guided_steps=0, styled_steps=0, edit_share=1.0, batch=40)
@@ -82,7 +89,7 @@ def test_guidance_of_an_edit_is_what_the_teacher_sees_in_its_reference(
     rng, count, length = seeded(), len(batch.captions), 64
     noise = torch.randn(batch.clean_BCHW.shape, generator=rng)
     t_B = transformer.noise_levels(count, rng, transformer.NOISE_ALONE_SHARE)
-    scale_B = transformer.guidance.scales(count, rng, is_new=True)
+    scale_B = guidance.scales(count, rng, is_new=True)
     noisy, level = (
         torch.lerp(batch.clean_BCHW, noise, t_B[:, None, None, None]),
         t_B[:, None, None, None],
@@ -91,14 +98,18 @@ def test_guidance_of_an_edit_is_what_the_teacher_sees_in_its_reference(
     with torch.no_grad():
         ones, reference = torch.ones_like(t_B), batch.reference_BCHW
         text = transformer.context(teacher.text_encoder, rows, length)
-        seen = teacher(noisy, t_B, ones, text, reference) - teacher(noisy, t_B, ones, text)
+        beside = teacher(noisy, t_B, ones, text, reference)
+        seen = beside - teacher(noisy, t_B, ones, text)
         text = transformer.context(network.text_encoder, rows, length)
         guess = network(noisy, t_B, scale_B, text, reference)
         own = network(noisy, t_B, ones, text, reference) - network(noisy, t_B, ones, text)
     assert seen.abs().max() > 0.1
     assert not torch.allclose(own, seen, atol=0.01)
     push = 0.5 * (scale_B.clamp(1, 5) - 1)[:, None, None, None]
-    target = (noisy - batch.clean_BCHW) / level + push * seen
+    is_known = torch.tensor(batch.known) & (scale_B > 1)
+    assert 0 < is_known.sum() < count
+    plain = torch.where(is_known[:, None, None, None], beside, (noisy - batch.clean_BCHW) / level)
+    target = plain + push * seen
     error, _, _ = transformer._errors(training, batch, tokens, length, seeded())
     assert error.item() == pytest.approx((guess - target).square().mean().item(), rel=1e-4)
     error.backward()

@@ -42,10 +42,11 @@ RIVAL = [views.STYLE_NAMES.index(RIVALS.get(style, style)) for style in views.ST
 class Batch:
     """Clean latents and their captions, or instructions for references on the same grid.
 
-    Only captions have the rest. others: the same asking for the style that theirs is taken for, if
-    it is. known: whether each shows what the checkpoint before is to teach (`Plan.known`).
-    square_BCHW: off the square grid, what stands in the middle. is_new: whether no teacher knows
-    what they show, so that pictures alone can teach it.
+    known: whether each shows what the checkpoint before is to teach (`Plan.known`), or of an edit,
+    whether a teacher knows what it asks for. Only captions have the rest. others: the same asking
+    for the style that theirs is taken for, if it is. square_BCHW: off the square grid, what stands
+    in the middle. is_new: whether no teacher knows what they show, so that pictures alone can teach
+    it.
     """
 
     clean_BCHW: Tensor
@@ -180,14 +181,25 @@ class Source:
         """Wanted pictures beside what they are made from; without words that is left as it is."""
         wanted: list[Shown] = []
         given: list[Shown] = []
-        words = []
+        words: list[str] = []
+        known: list[bool] = []
         for _ in range(self._size(grid, self.plan.batch, of_each=2)):
             target, reference, asked = self._edit(grid, rng)
             is_empty = rng.random() < EMPTY_SHARE
             words.append("" if is_empty else asked)
             wanted.append(reference if is_empty else target)
             given.append(reference)
-        return Batch(self._stacked(grid, wanted), words, reference_BCHW=self._stacked(grid, given))
+            known.append(not self._is_new(target))
+        return Batch(
+            self._stacked(grid, wanted), words,
+            reference_BCHW=self._stacked(grid, given), known=known,
+        )  # fmt: skip
+
+    def _is_new(self, shown: Shown) -> bool:
+        """Whether no teacher knows this kind of picture."""
+        if isinstance(shown, views.View):
+            return views.STYLE_NAMES[shown.style] in self.plan.new_styles
+        return self.plan.arranged_is_new
 
     def _edit(self, grid: int, rng: random.Random) -> tuple[Shown, views.View, str]:
         """A wanted picture, one that differs from it in one thing, and words for the change."""

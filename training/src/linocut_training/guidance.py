@@ -56,16 +56,15 @@ def own(learner: Velocity, rows: Rows, empty: Rows, scale_B: Tensor) -> Tensor:
     return OWN_SHARE * _above_one(scale_B) * (learner(rows, plain_B) - learner(empty, plain_B))
 
 
-def beside(seeing: Velocity, blind: Velocity, rows: Rows, scale_B: Tensor) -> Tensor:
+def beside(seeing: Tensor, blind: Tensor, scale_B: Tensor) -> Tensor:
     """What guidance adds to the velocity of an edit: a teacher's answers, at a guidance of 1.
 
     The one beside the reference, over the one without it, brings out what the picture shows (arXiv
-    2211.09800, where that is done while drawing). seeing, blind: the teacher with the references
-    and without.
+    2211.09800, where that is done while drawing). seeing, blind: the teacher's velocities with the
+    references and without.
     """
-    plain_B = torch.ones_like(scale_B)
     push = SEEN_SHARE * _above_one(scale_B.clamp(1, SEEN_MOST))
-    return push * (seeing(rows, plain_B) - blind(rows, plain_B))
+    return push * (seeing - blind)
 
 
 def scales(count: int, generator: torch.Generator, *, is_new: bool = False) -> Tensor:

@@ -100,9 +100,9 @@ RECALLING = replace(
 # Stage four that teaches what no checkpoint knows: pixel art, and several things in a picture. It
 # learns these from pictures, and what is known as RESHAPING does, from earlier.pt, too.
 ENRICHING = replace(
-    RESHAPING, shaped_steps=1900, taught_batch=16, edit_share=0.36, other_share=0.2,
+    RESHAPING, shaped_steps=1960, taught_batch=16, edit_share=0.5, other_share=0.2,
     shaped_share=0.65, arranged_share=0.42, arranged_is_new=True, new_styles=("pixel",),
-    new_style_share=0.08, known="drawn styles", leads_away=True, last_stage_share=0.7,
+    new_style_share=0.08, known="drawn styles", leads_away=True, last_stage_share=1.0,
 )  # fmt: skip
 PLANS = {
     "whole": WHOLE,

@@ -189,10 +189,12 @@ def _errors(
         target = (noisy - clean) / t_B[:, None, None, None]
         if (frozen := training.newest_teacher) is not None:
             blind, seeing = (
-                _answers(frozen, noisy, t_B, length, reference)
+                _answers(frozen, noisy, t_B, length, reference)(rows, torch.ones_like(t_B))
                 for reference in (None, batch.reference_BCHW)
             )
-            target = target + guidance.beside(seeing, blind, rows, scale_B)
+            is_known_B = torch.tensor(batch.known, device=t_B.device) & (scale_B > 1)
+            plain = torch.where(is_known_B[:, None, None, None], seeing.to(target.dtype), target)
+            target = plain + guidance.beside(seeing, blind, scale_B)
     else:
         noisy = torch.lerp(clean, noise, t_B[:, None, None, None])
         target = _guided(
