@@ -73,3 +73,24 @@ def test_the_mixture_lies_where_an_enriching_training_finds_its_teacher(
     assert all(not torch.equal(a, b) for a, b in pairwise((one[name], kept[name], other[name])))
     earlier = transformer.begin(training_folder, ENRICHING, Stretch()).earlier
     assert torch.equal(earlier.state_dict()[name], kept[name])
+
+
+def test_weights_of_other_shapes_are_refused(editions) -> None:
+    one, other = editions
+    with pytest.raises(ValueError, match=r"more is \(5,\) in one of them and \(1,\) in the other"):
+        mixed(one, other | {"more": torch.zeros(1)}, 0.5)
+
+
+def test_a_mixture_can_be_a_checkpoint(exported, tmp_path, monkeypatch) -> None:
+    folders, work, out = [exported(seed) for seed in (3, 4)], tmp_path / "mixing", tmp_path / "out"
+    work.mkdir()
+    shipped.go_on_from(folders[0], work)
+    teacher = (work / transformer.EARLIER).read_bytes()
+    call = ["mixed", *map(str, folders), str(work), "--share", "0.75", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", call)
+    mixing.main()
+    one, other, found = (shipped.network_of(it).state_dict() for it in (*folders, out))
+    for name, value in found.items():
+        mean = 0.75 * one[name] + 0.25 * other[name]
+        assert torch.allclose(value, mean, rtol=2**-8, atol=1e-6)
+    assert (work / transformer.EARLIER).read_bytes() == teacher

@@ -1,4 +1,4 @@
-"""A teacher for stage four, mixed of two editions: `python -m linocut_training.mixed A B WORK`.
+"""Two editions mixed, a teacher or a checkpoint: `python -m linocut_training.mixed A B WORK`.
 
 Editions that went on from one another still are near enough that the mean of their weights draws
 better than either (arXiv 2203.05482): what each learned by chance goes. Not what one of them alone
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from linocut_training import shipped, transformer
+from linocut_training import autoencoder, export, shipped, transformer
+from linocut_training.network import Network
 from linocut_training.parallel import save_state
 
 
@@ -34,15 +35,28 @@ def mixed(one: dict[str, Tensor], other: dict[str, Tensor], share: float) -> dic
 
 
 def main() -> None:
-    """Mix, and leave it in the work folder, where `--plan enriching` looks for it."""
+    """Mix, and leave it in the work folder, where `--plan enriching` looks for it, or in `out`."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("one", type=Path, help="folder of a checkpoint")
     parser.add_argument("other", type=Path)
     parser.add_argument("work", type=Path, help="of the training, with tokenizer and text encoder")
     parser.add_argument("--share", type=float, default=0.6, help="of the first one's weights")
+    parser.add_argument("--out", type=Path, help="a checkpoint of it there, and no teacher")
     given = parser.parse_args()
     one, other = (shipped.network_of(folder).state_dict() for folder in (given.one, given.other))
-    save_state(given.work / transformer.EARLIER, mixed(one, other, given.share))
+    state = mixed(one, other, given.share)
+    if given.out is None:
+        save_state(given.work / transformer.EARLIER, state)
+        return
+    network = Network(0)
+    network.load_state_dict(state)
+    export.export(
+        given.out,
+        transformer=network.transformer,
+        text_state=network.text_encoder.state_dict(),
+        autoencoder=autoencoder.trained(given.work),
+        tokenizer=given.work / "tokenizer",
+    )
 
 
 if __name__ == "__main__":
