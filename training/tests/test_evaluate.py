@@ -30,8 +30,9 @@ MINI = Path(__file__).parents[2] / "checkpoints" / "linocut-mini"
 def test_the_committed_figures_are_of_the_committed_weights() -> None:
     weights = evaluation.fingerprint(MINI / "src" / "linocut_mini" / "checkpoint")
     assert f"Weights: `{weights[:16]}`" in (MINI / "evaluation.md").read_text(encoding="utf-8")
-    results = json.loads((gates.FOLDER / "results.json").read_text(encoding="utf-8"))
-    assert results["weights_sha256"] == weights
+    for name in ("results", "ratios", "arranged", "fidelity"):
+        found = json.loads((gates.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+        assert found["weights_sha256"] == weights
 
 
 def test_the_committed_questions_are_the_ones_that_are_asked() -> None:

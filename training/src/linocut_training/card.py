@@ -100,8 +100,8 @@ for; so are [120 pictures of several things, and of small ones](sheets/sheet-arr
 - One object in the middle of a plain background. No scenes, no lettering, no photographs, no
   people; anything that it does not know comes out as the nearest thing that it knows, or as a
   coloured blob.
-- Of several things it draws the right number in the right places, and hardly ever so that one
-  knows what they are: they are blobs in about the right colours, as the table says.
+- Of several things it mostly draws the right number in the right places, and hardly ever so that
+  one knows what they are: they are blobs in about the right colours, as the table says.
 - Soft edges. The shorter side has at most $short tokens of $pixels x $pixels pixels, the picture at
   most $native: a square is drawn at 256 x 256, 16:9 at 448 x 256. Larger pictures are drawn at that
   size and resized, and linocut says so in the record.
