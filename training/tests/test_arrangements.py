@@ -45,6 +45,15 @@ def test_things_of_an_arrangement_stand_within_the_square_and_apart() -> None:
             assert abs(top - down) >= SIDE or abs(left - right) >= SIDE
 
 
+def test_a_window_is_the_least_of_the_square_that_has_all_its_things() -> None:
+    windows = {name: arrangement.window for name, arrangement in ARRANGEMENTS.items()}
+    middle, whole = slice(2, 6), slice(0, 8)
+    assert windows == {
+        "beside": (middle, whole), "above": (whole, middle), "two": (middle, whole),
+        "three": (whole, whole), "small": (middle, middle),
+    }  # fmt: skip
+
+
 def test_who_is_named_first_stands_at_the_left_or_above() -> None:
     (row, left), (same, right) = ARRANGEMENTS["beside"].places
     assert row == same

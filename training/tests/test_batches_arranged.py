@@ -79,6 +79,39 @@ def test_captions_of_arranged_things_say_them_their_style_and_their_colour(sourc
     assert len(arranged) == len(ARRANGEMENTS)
 
 
+@pytest.mark.parametrize("name", sorted(ARRANGEMENTS))
+def test_a_window_has_the_things_of_one_arrangement_and_their_words(
+    source, which, monkeypatch, name
+) -> None:
+    monkeypatch.setattr(compositions, "say", lambda shown, *words: (shown, *words[:2]))
+    batch = source._window(name, Random(0))
+    down, right = ARRANGEMENTS[name].window
+    top, left = batch.corner
+    assert (top, left) == (down.start, right.start)
+    assert batch.clean_BCHW.shape[-2:] == (down.stop - top, right.stop - left)
+    assert batch.clean_BCHW[:, 0].numel() == Plan().batch * 64  # as many tokens as squares have
+    assert batch.reference_BCHW is batch.square_BCHW is None
+    for clean, (shown, style, background) in zip(batch.clean_BCHW, batch.captions, strict=True):
+        colour, found = which(clean)
+        assert shown.arrangement == name
+        assert {(y + top, x + left): tile for (y, x), tile in found.items()} == standing(shown)
+        assert (views.STYLE_NAMES[shown.style], views.COLOUR_NAMES[colour]) == (style, background)
+
+
+def test_windows_come_in_their_share_and_in_every_arrangement(training_folder) -> None:
+    plan = Plan(arranged_share=1, window_share=0.6, edit_share=0, batch=4)
+    source, corners, steps = Source(training_folder, plan), [], 200
+    for step in range(steps):
+        batch = source.batch(step, 0)
+        if batch.corner is not None:
+            corners.append((batch.corner, tuple(batch.clean_BCHW.shape[-2:])))
+            assert source.batch(step, 1).corner == batch.corner  # all processes the same
+    assert abs(len(corners) / steps - 0.6) < 0.1
+    assert set(corners) == {
+        ((2, 0), (4, 8)), ((0, 2), (8, 4)), ((0, 0), (8, 8)), ((2, 2), (4, 4))
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("is_new", [True, False])
 def test_whether_teachers_know_arranged_things_is_the_plans_to_say(
     is_new, training_folder, which
@@ -97,10 +130,10 @@ def kind_of(batch: Batch, source: Source, which) -> str:
     """Which of the kinds of an enriching plan a batch is, by what it shows."""
     if batch.reference_BCHW is not None:
         return "edits"
-    grid = source.grids.index(tuple(batch.clean_BCHW.shape[-2:]))
     told = [which(latents) for latents in batch.clean_BCHW]
     if not any(isinstance(it, int) for it in told):
         return "arranged"
+    grid = source.grids.index(tuple(batch.clean_BCHW.shape[-2:]))
     styles = {source.views[grid][number].style for number in told}
     assert styles == {PIXEL} or PIXEL not in styles
     return "new styles" if styles == {PIXEL} else "taught"
@@ -122,7 +155,7 @@ def test_new_styles_have_batches_of_their_own_and_no_teacher_is_asked(
     for kind, share in (("arranged", plan.arranged_share), ("new styles", plan.new_style_share)):
         assert abs(len(found[kind]) / others - share) < 0.06
         assert all(words for batch in found[kind] for words in batch.captions)
-        grids = {tuple(batch.clean_BCHW.shape[-2:]) for batch in found[kind]}
+        grids = {tuple(it.clean_BCHW.shape[-2:]) for it in found[kind] if it.corner is None}
         assert {views.SQUARE} < grids <= set(views.grids_of_ratios())
     assert any("" in batch.captions for batch in found["taught"])
     rare = {tuple(batch.clean_BCHW.shape[-2:]) for batch in found["taught"]}
@@ -141,7 +174,9 @@ def test_where_no_style_is_new_all_styles_are_taught(source) -> None:
 def test_what_a_teacher_teaches_comes_in_batches_of_its_own_size_in_stage_four(
     training_folder, which
 ) -> None:
-    plan = replace(ENRICHING, steps=20, batch=12, taught_batch=5, other_share=0, shaped_share=0)
+    plan = replace(
+        ENRICHING, steps=20, batch=12, taught_batch=5, other_share=0, shaped_share=0, window_share=0
+    )
     source, sizes = Source(training_folder, plan), {}
     for step in range(60):
         batch, stage = source.batch(step, 0), 4 if step >= plan.styled_end else 1

@@ -65,6 +65,25 @@ def test_pictures_and_references_stand_where_drawing_puts_them(grid) -> None:
     assert torch.equal(grid_positions(*grid, REFERENCE_TIME), reference.at_LA)
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (2, 0), (0, 2), (4, 4)])
+def test_a_part_of_a_picture_stands_where_it_does_in_the_whole(corner) -> None:
+    top, left = corner
+    whole = grid_positions(8, 8, 0).reshape(8, 8, 4)
+    part = whole[top : top + 4, left : left + 3].reshape(-1, 4)
+    assert torch.equal(grid_positions(4, 3, 0, corner), part)
+
+
+def test_where_a_part_begins_changes_its_velocity(lively) -> None:
+    noisy = torch.randn(1, 8, 3, 5, generator=seeded(2))
+    text, level = context(lively.text_encoder, [[1, 3, 40, 4]], 6), torch.tensor([0.8])
+    here, same, there = (
+        lively.beside(noisy, level, level, text, None, corner=corner)[0]
+        for corner in ((0, 0), (0, 0), (2, 1))
+    )
+    assert torch.equal(here, same)
+    assert (here - there).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("with_reference", [False, True])
 def test_training_and_drawing_compute_the_same_velocity(lively, toy, with_reference) -> None:
     noisy, reference = torch.randn(2, 2, 8, 3, 5, generator=seeded(2))

@@ -48,7 +48,7 @@ def test_edits_learn_from_pictures_in_every_stage(
     assert batch.reference_BCHW is not None
     clean = batch.clean_BCHW
 
-    def right(noisy, t_B, scale_B, text, reference) -> tuple[Tensor, Tensor]:
+    def right(noisy, t_B, scale_B, text, reference, **_) -> tuple[Tensor, Tensor]:
         assert (scale_B != 1).any() == (stage > 1)
         level, references = t_B[:, None, None, None], batch.reference_BCHW
         its = clean[[next(i for i, it in enumerate(references) if it.equal(one))

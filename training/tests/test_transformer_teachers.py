@@ -16,6 +16,7 @@ from linocut_training.network import Network
 from linocut_training.optim import Average
 from linocut_training.plans import ENRICHING, Plan
 from linocut_training.state import Stretch, Training
+from linocut_training.tiles import Place
 
 TINY = Plan(
     steps=0, guided_steps=0, styled_steps=0, shaped_steps=2, batch=6, short_text=4, save_every=1,
@@ -220,6 +221,31 @@ def test_of_what_no_teacher_knows_every_fourth_picture_has_no_guidance(
         transformer._errors(training, batch, tokens, 24, seeded())
     assert 0.15 < asked[0] < 0.35
     assert asked[1] == 0
+
+
+def test_parts_of_pictures_are_learned_at_their_place_without_guidance(
+    training_folder, monkeypatch
+) -> None:
+    def nobody(*_: object, **__: object) -> Velocity:
+        raise AssertionError("somebody was asked")
+
+    training, beside = begun(training_folder, TINY), Network.beside
+    batch = Source(training_folder, replace(TINY, arranged_is_new=True))._window("two", Random(0))
+    seen, tokens = [], transformer.Tokens(training_folder)
+
+    def noted(network: Network, *given: Tensor, corner: Place) -> tuple[Tensor, Tensor | None]:
+        said = beside(network, *given, corner=corner)
+        seen.append((given[2], corner, said[0]))
+        return said
+
+    monkeypatch.setattr(transformer, "_answers", nobody)
+    monkeypatch.setattr(Network, "beside", noted)
+    error, _, _ = transformer._errors(training, batch, tokens, 24, seeded())
+    ((scale_B, corner, guess),) = seen
+    assert (scale_B == 1).all()
+    assert corner == (2, 0)
+    noise = torch.randn(batch.clean_BCHW.shape, generator=seeded())
+    assert torch.equal(error, (guess - (noise - batch.clean_BCHW)).square().mean((1, 2, 3)).mean())
 
 
 def test_before_guidance_is_an_input_what_is_new_is_learned_as_all_else(

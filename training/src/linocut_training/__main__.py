@@ -175,14 +175,7 @@ def train_classifier(folders: Folders) -> None:
 
 def write_checkpoint(folders: Folders) -> None:
     """The averaged networks as a diffusers folder."""
-    network = transformer.averaged(folders.work)
-    export.export(
-        folders.out,
-        transformer=network.transformer,
-        text_state=network.text_encoder.state_dict(),
-        autoencoder=autoencoder.trained(folders.work),
-        tokenizer=folders.work / "tokenizer",
-    )
+    export.export_network(folders.out, transformer.averaged(folders.work), folders.work)
 
 
 def judge(folders: Folders) -> None:

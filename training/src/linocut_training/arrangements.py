@@ -16,7 +16,9 @@ import inflect
 
 from linocut_training import captions
 from linocut_training.concepts import Concept
-from linocut_training.tiles import Place
+from linocut_training.tiles import SIDE, Place
+
+Window = tuple[slice, ...]  # rows and columns of the square
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,13 @@ class Arrangement:
     def is_counted(self) -> bool:
         """Whether it tells a number, so that its thing has to have a plural."""
         return any("{ns}" in pattern for pattern in self.patterns)
+
+    @property
+    def window(self) -> Window:
+        """The part of the square that its tiles stand in."""
+        return tuple(
+            slice(min(starts), max(starts) + SIDE) for starts in zip(*self.places, strict=True)
+        )
 
 
 _MIDDLE: Final[Place] = (2, 2)

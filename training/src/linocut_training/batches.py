@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from linocut_training import arrangements, captions, compositions, views
+from linocut_training.arrangements import ARRANGEMENTS
 from linocut_training.compositions import Composer, Composition
 from linocut_training.concepts import CONCEPTS, DRAWN, FIRST, HELD_PAIRS, RIVALS
 from linocut_training.plans import Plan
+from linocut_training.tiles import Place
 
 RARE_SHARE = 0.3  # of the batches off the square grid: on grids of no ratio of the API
 # Of the edits; those of style are the hardest to learn.
@@ -46,7 +48,8 @@ class Batch:
     whether a teacher knows what it asks for. Only captions have the rest. others: the same asking
     for the style that theirs is taken for, if it is. square_BCHW: off the square grid, what stands
     in the middle. is_new: whether no teacher knows what they show, so that pictures alone can teach
-    it.
+    it. corner: where in the square a part of it begins, of which these are the tokens; None where
+    they are whole pictures.
     """
 
     clean_BCHW: Tensor
@@ -56,6 +59,7 @@ class Batch:
     known: list[bool] = field(default_factory=list)
     square_BCHW: Tensor | None = None
     is_new: bool = False
+    corner: Place | None = None
 
     def to(self, device: str) -> Batch:
         """The same on a device."""
@@ -112,6 +116,8 @@ class Source:
         grid = self._grid(kind, rare_too=is_taught) if off_square else 0
         if is_edit:
             return self._edits(grid, mine)
+        if is_arranged and kind.random() < plan.window_share:
+            return self._window(arrangements.any_arrangement(kind), mine)
         if is_arranged:
             return self._arranged(grid, mine)
         is_small = is_taught and step >= plan.styled_end
@@ -164,13 +170,21 @@ class Source:
             is_new=is_new,
         )
 
+    def _window(self, name: str, rng: random.Random) -> Batch:
+        """Of pictures in one arrangement: the part that its things stand in, for more of them."""
+        down, right = ARRANGEMENTS[name].window
+        area = (down.stop - down.start) * (right.stop - right.start)
+        shown = [self.composer.any(rng, name) for _ in range(self.plan.batch * 64 // area)]
+        words = [_words(it, rng)[0] for it in shown]
+        return Batch(
+            self._stacked(0, shown)[:, :, down, right], words,
+            is_new=self.plan.arranged_is_new, corner=(down.start, right.start),
+        )  # fmt: skip
+
     def _arranged(self, grid: int, rng: random.Random) -> Batch:
         """Pictures of several things, or of small ones."""
         shown = [self.composer.any(rng) for _ in range(self._size(grid, self.plan.batch))]
-        asked = [
-            _in_two_styles(partial(compositions.say, it), it.style, it.colour, rng) for it in shown
-        ]
-        words, others = map(list, zip(*asked, strict=True))
+        words, others = map(list, zip(*(_words(it, rng) for it in shown), strict=True))
         clean, square = (self._stacked(place, shown) for place in (grid, 0))
         return Batch(
             clean, words, others=others, known=[False] * len(shown),
@@ -325,6 +339,10 @@ def _in_two_styles(
         say(views.STYLE_NAMES[it], behind, random.Random(seed)) for it in (style, RIVAL[style])
     )
     return asked, instead
+
+
+def _words(shown: Composition, rng: random.Random) -> tuple[str, str]:
+    return _in_two_styles(partial(compositions.say, shown), shown.style, shown.colour, rng)
 
 
 def _some_empty(

@@ -38,9 +38,9 @@ class Composer:
         self.tiles = tiles.Tiles(work)
         self.styles = sorted({style for style, _ in self.tiles.concepts})
 
-    def any(self, rng: Random) -> Composition:
-        """Any things in any arrangement that they can stand in."""
-        name, style = arrangements.any_arrangement(rng), self._style(rng)
+    def any(self, rng: Random, name: str | None = None) -> Composition:
+        """Any things in an arrangement that they can stand in; in any, where none is named."""
+        name, style = name or arrangements.any_arrangement(rng), self._style(rng)
         able = {
             colour: usable
             for (of, colour), concepts in self.tiles.concepts.items()

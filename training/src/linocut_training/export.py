@@ -22,10 +22,23 @@ from linocut.model.autoencoder import Autoencoder
 from linocut.model.transformer import Transformer
 from linocut.weights import names
 from linocut.weights.convert import to_diffusers
+from linocut_training import autoencoder as pictures
+from linocut_training.network import Network
 from linocut_training.text_encoder import mistral_config
 
 SHARD_BYTES = 15_000_000
 WEIGHTS = "diffusion_pytorch_model"
+
+
+def export_network(folder: Path, network: Network, work: Path) -> None:
+    """A checkpoint of it in `folder`, with the autoencoder and the tokenizer of a work folder."""
+    export(
+        folder,
+        transformer=network.transformer,
+        text_state=network.text_encoder.state_dict(),
+        autoencoder=pictures.trained(work),
+        tokenizer=work / "tokenizer",
+    )
 
 
 def export(

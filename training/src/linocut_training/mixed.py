@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from linocut_training import autoencoder, export, shipped, transformer
+from linocut_training import export, shipped, transformer
 from linocut_training.network import Network
 from linocut_training.parallel import save_state
 
@@ -50,13 +50,7 @@ def main() -> None:
         return
     network = Network(0)
     network.load_state_dict(state)
-    export.export(
-        given.out,
-        transformer=network.transformer,
-        text_state=network.text_encoder.state_dict(),
-        autoencoder=autoencoder.trained(given.work),
-        tokenizer=given.work / "tokenizer",
-    )
+    export.export_network(given.out, network, given.work)
 
 
 if __name__ == "__main__":

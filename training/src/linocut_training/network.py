@@ -36,15 +36,16 @@ class Network(nn.Module):
 
     def beside(
         self, noisy_BCHW: Tensor, t_B: Tensor, guidance_B: Tensor, text_BTC: Tensor,
-        reference_BCHW: Tensor | None,
+        reference_BCHW: Tensor | None, *, corner: tuple[int, int] = (0, 0),
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """The velocity, and what comes out where the reference stands. [B, C, H, W] both
 
-        Sampling has no use for the second. Training has: `transformer.REDRAWN_SHARE`.
+        Sampling has no use for the second. Training has: `transformer.REDRAWN_SHARE`. corner: row
+        and column of the first token, where the latents are a part of a picture.
         """
         network, (rows, columns) = self.transformer, noisy_BCHW.shape[-2:]
         tokens = [noisy_BCHW.flatten(2).transpose(1, 2)]
-        positions = [text_positions(text_BTC.shape[1]), grid_positions(rows, columns, 0)]
+        positions = [text_positions(text_BTC.shape[1]), grid_positions(rows, columns, 0, corner)]
         if reference_BCHW is not None:
             tokens.append(reference_BCHW.flatten(2).transpose(1, 2))
             positions.append(grid_positions(rows, columns, REFERENCE_TIME))
@@ -73,12 +74,12 @@ def text_positions(count: int) -> Tensor:
     return at_LA
 
 
-def grid_positions(rows: int, columns: int, time: int) -> Tensor:
-    """Positions of a grid's tokens, row by row. [rows · columns, 4]"""
+def grid_positions(rows: int, columns: int, time: int, corner: tuple[int, int] = (0, 0)) -> Tensor:
+    """Positions of a grid's tokens, row by row, the first at the corner. [rows · columns, 4]"""
     at = torch.cartesian_prod(
         torch.tensor([time]), torch.arange(rows), torch.arange(columns), torch.tensor([0])
     )
-    return at.reshape(-1, 4)
+    return at.reshape(-1, 4) + torch.tensor([0, *corner, 0])
 
 
 @torch.no_grad()

@@ -17,6 +17,8 @@ class Plan:
     among the first; None where all are new to the network.
     arranged_share: batches of several things or small ones, of what is no edit. arranged_is_new:
     whether the teachers do not know them, so that stage four learns them from pictures.
+    window_share: of those batches, how many show only the part of the square that the things stand
+    in, at a guidance of 1: of half as many tokens as much is learned of the things.
     new_styles, new_style_share: styles that the teachers do not know, and batches of them.
     known: what the checkpoint before teaches in stage four, by `batches.KNOWN`.
     leads_away: whether stage four's teachers lead away from other styles, as stage three does.
@@ -41,6 +43,7 @@ class Plan:
     newest_share: float | None = None
     arranged_share: float = 0.15
     arranged_is_new: bool = False
+    window_share: float = 0
     new_styles: tuple[str, ...] = ()
     new_style_share: float = 0
     known: str = "nothing"
@@ -100,9 +103,10 @@ RECALLING = replace(
 # Stage four that teaches what no checkpoint knows: pixel art, and several things in a picture. It
 # learns these from pictures, and what is known as RESHAPING does, from earlier.pt, too.
 ENRICHING = replace(
-    RESHAPING, shaped_steps=1960, taught_batch=16, edit_share=0.5, other_share=0.2,
-    shaped_share=0.65, arranged_share=0.42, arranged_is_new=True, new_styles=("pixel",),
-    new_style_share=0.08, known="drawn styles", leads_away=True, last_stage_share=1.0,
+    RESHAPING, shaped_steps=2600, taught_batch=24, edit_share=0.25, other_share=0.2,
+    shaped_share=0.5, arranged_share=0.55, arranged_is_new=True, window_share=0.6,
+    new_styles=("pixel",), new_style_share=0.08, known="drawn styles", leads_away=True,
+    last_stage_share=0.7,
 )  # fmt: skip
 PLANS = {
     "whole": WHOLE,

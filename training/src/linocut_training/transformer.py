@@ -179,7 +179,7 @@ def _errors(
     is_edit = batch.reference_BCHW is not None
     t_B = noise_levels(count, generator, NOISE_ALONE_SHARE if is_edit else 0).to(clean.device)
     scale_B = torch.ones_like(t_B)
-    if training.is_guided:
+    if training.is_guided and batch.corner is None:
         scale_B = guidance.scales(count, generator, is_new=batch.is_new or is_edit).to(clean.device)
     text = context(training.network.text_encoder, rows, length)
     if is_edit:
@@ -197,10 +197,14 @@ def _errors(
             target = plain + guidance.beside(seeing, blind, scale_B)
     else:
         noisy = torch.lerp(clean, noise, t_B[:, None, None, None])
-        target = _guided(
-            training, batch, tokens, noise=noise, t_B=t_B, scale_B=scale_B, length=length
-        )
-    guess, redrawn = training.network.beside(noisy, t_B, scale_B, text, batch.reference_BCHW)
+        target = noise - clean
+        if batch.corner is None:
+            target = _guided(
+                training, batch, tokens, noise=noise, t_B=t_B, scale_B=scale_B, length=length
+            )
+    guess, redrawn = training.network.beside(
+        noisy, t_B, scale_B, text, batch.reference_BCHW, corner=batch.corner or (0, 0)
+    )
     error_B = (guess - target).square().mean((1, 2, 3))
     noisier = error_B.detach()[t_B > 0.75]
     return (
