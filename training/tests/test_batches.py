@@ -122,14 +122,15 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(
         assert batch.known == [True] * len(batch.captions)
         assert batch.square_BCHW is None
         pairs = zip(numbers(batch.clean_BCHW), numbers(batch.reference_BCHW), strict=True)
-        for (wanted, given), asked in zip(pairs, batch.captions, strict=True):
+        for (wanted, given), asked, kind in zip(pairs, batch.captions, batch.kinds, strict=True):
             target, reference = source.views[grid][wanted], source.views[grid][given]
             on_white.append(reference.colour == views.WHITE)
             if not asked:
                 assert target == reference
                 empty += 1
                 continue
-            kinds.append(asked[0])
+            assert kind == asked[0]
+            kinds.append(kind)
             stays = {
                 "background": ("concept", "style", "placement"),
                 "style": ("concept", "colour", "placement"),

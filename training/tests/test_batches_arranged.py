@@ -17,6 +17,7 @@ from linocut_training.tiles import Tile
 
 OF_RATIOS = range(len(views.grids_of_ratios()))
 PIXEL = views.STYLE_NAMES.index("pixel")
+NEW_STYLES = {views.STYLE_NAMES.index(style) for style in ENRICHING.new_styles}
 OTHER_WORDS = {"grayscale": ("grayscale", "black and white")}
 
 
@@ -135,8 +136,8 @@ def kind_of(batch: Batch, source: Source, which) -> str:
         return "arranged"
     grid = source.grids.index(tuple(batch.clean_BCHW.shape[-2:]))
     styles = {source.views[grid][number].style for number in told}
-    assert styles == {PIXEL} or PIXEL not in styles
-    return "new styles" if styles == {PIXEL} else "taught"
+    assert styles <= NEW_STYLES or not styles & NEW_STYLES
+    return "new styles" if styles <= NEW_STYLES else "taught"
 
 
 def test_new_styles_have_batches_of_their_own_and_no_teacher_is_asked(
@@ -207,14 +208,15 @@ def test_which_edits_a_teacher_knows_is_the_plans_to_say(plan, training_folder, 
     source, found = Source(training_folder, replace(plan, batch=60)), set()
     for seed in range(6):
         batch = source._edits(0, Random(seed))
-        for clean, words, is_known in zip(
-            batch.clean_BCHW, batch.captions, batch.known, strict=True
+        for clean, words, is_known, said in zip(
+            batch.clean_BCHW, batch.captions, batch.known, batch.kinds, strict=True
         ):
             told = which(clean)
+            assert not words or (said == "number") == (not isinstance(told, int))
             kind = "several"
             if isinstance(told, int):
-                is_pixel = source.views[0][told].style == PIXEL
-                kind = "pixel art" if is_pixel else "another picture"
+                is_new = source.views[0][told].style in NEW_STYLES
+                kind = "new style" if is_new else "another picture"
             if words:  # without words the reference is given back
                 assert is_known == (plan is not ENRICHING or kind == "another picture")
                 found.add(kind)

@@ -120,14 +120,28 @@ def test_a_teacher_that_was_not_there_yet_is_not_there_again(training, training_
     assert [name for name in TEACHERS if getattr(again, name) is not None] == ["weaker"]
 
 
-def test_the_checkpoint_before_is_remembered_and_learns_no_more(training, training_folder) -> None:
+def test_a_checkpoint_is_taken_from_its_file_and_learns_no_more(training, training_folder) -> None:
     before = Network(7)
     torch.save(before.state_dict(), training_folder / "before.pt")
     assert training.earlier is None
-    training.remember(training_folder / "before.pt")
-    assert torch.equal(weights(training.earlier), weights(before))
-    assert not any(parameter.requires_grad for parameter in training.earlier.parameters())
-    assert not training.is_guided
+    taken = training.frozen_from(training_folder / "before.pt")
+    assert torch.equal(weights(taken), weights(before))
+    assert not any(parameter.requires_grad for parameter in taken.parameters())
+    assert training.frozen_from(training_folder / "another.pt") is None
+
+
+@pytest.mark.parametrize("known", ["nothing", "drawn styles"])
+def test_the_checkpoints_that_teach_are_those_of_the_work_folder(known, training_folder) -> None:
+    plan, files = replace(TINY, known=known), (transformer.EARLIER, transformer.EDITOR)
+    there = transformer.begin(training_folder, plan, Stretch())
+    assert there.earlier is there.editor is None
+    for seed, name in enumerate(files, 7):
+        torch.save(Network(seed).state_dict(), training_folder / name)
+    there = transformer.begin(training_folder, plan, Stretch())
+    assert torch.equal(weights(there.editor), weights(Network(8)))
+    assert (there.earlier is None) == (known == "nothing")
+    assert there.earlier is None or torch.equal(weights(there.earlier), weights(Network(7)))
+    assert not there.is_guided
 
 
 @pytest.mark.parametrize("leads_away", [True, False])

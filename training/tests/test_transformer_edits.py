@@ -1,6 +1,7 @@
-"""Edits have no teacher, and what stands where the reference is learns with them."""
+"""Edits learn from pictures and from a teacher, and so does what stands where the reference is."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from linocut_training.batches import Batch, Source
 from linocut_training.network import Network
 from linocut_training.optim import Average
 from linocut_training.plans import Plan
-from linocut_training.state import Stretch
+from linocut_training.state import Stretch, Training
 
 TINY = Plan(
     steps=2, guided_steps=2, styled_steps=2, shaped_steps=2, batch=3, short_text=4, save_every=1
@@ -27,22 +28,18 @@ def seeded() -> torch.Generator:
 def test_edits_learn_from_pictures_in_every_stage(
     stage, training_folder, alone, monkeypatch
 ) -> None:
-    # Where no teacher knows them: one is asked for guidance alone, and who is right has no error.
+    # Where no teacher knows them nobody is asked, and who is right has no error.
     steps = [2 if number == stage else 0 for number in range(1, 5)]
     names = ("steps", "guided_steps", "styled_steps", "shaped_steps")
     plan = replace(TINY, **dict(zip(names, steps, strict=True)), edit_share=1.0)
     training = transformer.begin(training_folder, plan, Stretch())
     training.take_copies(plan)
     assert training.is_guided == (stage > 1)
-    asked = []
-    answers = transformer._answers
 
-    def noted(network: Network, *given: object) -> guidance.Velocity:
-        asked.append(network)
-        return answers(network, *given)
+    def nobody(*_: object) -> guidance.Velocity:
+        raise AssertionError("somebody was asked")
 
-    monkeypatch.setattr(transformer, "_answers", noted)
-    monkeypatch.setattr(guidance, "beside", lambda *_: torch.zeros(()))
+    monkeypatch.setattr(transformer, "_answers", nobody)
     batch, tokens = Source(training_folder, plan).batch(0, 0), transformer.Tokens(training_folder)
     batch = replace(batch, known=[False] * len(batch.known))
     assert batch.reference_BCHW is not None
@@ -59,8 +56,6 @@ def test_edits_learn_from_pictures_in_every_stage(
     for right.share, errors in ((1.0, (0, 0)), (0.0, (1, clean.square().mean().item()))):
         error, _, redrawn = transformer._errors(training, batch, tokens, 12, seeded())
         assert (error.item(), redrawn.item()) == pytest.approx(errors, abs=1e-4)
-    assert set(asked) == ({training.newest_teacher} if stage > 1 else set())
-    assert training.newest_teacher is not training.network
 
 
 def moved(network: Network, by: float) -> None:
@@ -70,16 +65,30 @@ def moved(network: Network, by: float) -> None:
             parameter.add_(by * torch.randn(parameter.shape, generator=seeded()))
 
 
-def test_a_guided_edit_is_what_the_teacher_says_led_by_what_it_sees_in_the_reference(
-    training_folder, monkeypatch
-) -> None:
-    plan = replace(TINY, steps=0, guided_steps=0, styled_steps=0, edit_share=1.0, batch=40)
-    training = transformer.begin(training_folder, plan, Stretch())
-    network = training.network
-    moved(network, 0.2)
-    training.average = Average(network)
+def begun(work: Path, plan: Plan, *, with_editor: bool) -> Training:
+    """A training of stage four that has learned a little by itself, and has its teachers."""
+    if with_editor:
+        editor = Network(3)
+        moved(editor, 0.3)
+        torch.save(editor.state_dict(), work / transformer.EDITOR)
+    training = transformer.begin(work, plan, Stretch())
+    moved(training.network, 0.2)
+    training.average = Average(training.network)
     training.take_copies(plan)
-    moved(network, 0.05)
+    moved(training.network, 0.05)
+    return training
+
+
+@pytest.mark.parametrize("by", ["an editor", "the stage before"])
+def test_a_guided_edit_is_what_its_teacher_says_led_by_its_kind(
+    by, training_folder, monkeypatch
+) -> None:
+    plan = replace(
+        TINY, steps=0, guided_steps=0, styled_steps=0, edit_share=1.0, batch=80,
+        new_styles=("flat",), arranged_is_new=True,
+    )  # fmt: skip
+    training = begun(training_folder, plan, with_editor=by == "an editor")
+    network = training.network
     batch, tokens = Source(training_folder, plan).batch(0, 0), transformer.Tokens(training_folder)
     batch = replace(
         batch,
@@ -94,26 +103,35 @@ def test_a_guided_edit_is_what_the_teacher_says_led_by_what_it_sees_in_the_refer
         torch.lerp(batch.clean_BCHW, noise, t_B[:, None, None, None]),
         t_B[:, None, None, None],
     )
-    rows, teacher = tokens.rows(batch.captions), training.styled
+    rows, teacher = tokens.rows(batch.captions), training.editor or training.styled
+    assert (teacher is training.editor) == (by == "an editor")
     with torch.no_grad():
         ones, reference = torch.ones_like(t_B), batch.reference_BCHW
         text = transformer.context(teacher.text_encoder, rows, length)
-        beside = teacher(noisy, t_B, ones, text, reference)
-        seen = beside - teacher(noisy, t_B, ones, text)
+        empty = transformer.context(teacher.text_encoder, tokens.rows([""] * count), length)
+        plain = teacher(noisy, t_B, ones, text, reference)
+        guided = teacher(noisy, t_B, scale_B, text, reference)
+        seen = plain - teacher(noisy, t_B, ones, text)
+        said = plain - teacher(noisy, t_B, ones, empty, reference)
         text = transformer.context(network.text_encoder, rows, length)
         guess = network(noisy, t_B, scale_B, text, reference)
-        own = network(noisy, t_B, ones, text, reference) - network(noisy, t_B, ones, text)
-    assert seen.abs().max() > 0.1
-    assert not torch.allclose(own, seen, atol=0.01)
-    push = 0.5 * (scale_B.clamp(1, 5) - 1)[:, None, None, None]
-    is_known = torch.tensor(batch.known) & (scale_B > 1)
-    assert 0 < is_known.sum() < count
-    plain = torch.where(is_known[:, None, None, None], beside, (noisy - batch.clean_BCHW) / level)
-    target = plain + push * seen
+    assert min(it.abs().max() for it in (seen, said, guided - plain)) > 0.05
+    push = (scale_B.clamp(1, 5) - 1)[:, None, None, None]
+    by_kind = {
+        "background": plain + 0.5 * push * seen,
+        "style": plain + push * (0.5 * seen + 0.4 * said),
+        "object": guided,
+    }
+    is_known = [it and scale > 1 for it, scale in zip(batch.known, scale_B, strict=True)]
+    assert {kind for kind, it in zip(batch.kinds, is_known, strict=True) if it} == set(by_kind)
+    assert not all(is_known)
+    target = (noisy - batch.clean_BCHW) / level
+    for index in (index for index, it in enumerate(is_known) if it):
+        target[index] = by_kind[batch.kinds[index]][index]
     error, _, _ = transformer._errors(training, batch, tokens, length, seeded())
     assert error.item() == pytest.approx((guess - target).square().mean().item(), rel=1e-4)
     error.backward()
-    assert all(it.grad is None for it in training.styled.parameters())
+    assert all(it.grad is None for it in teacher.parameters())
     assert network.transformer.img_in.weight.grad.abs().max() > 0
 
 

@@ -45,16 +45,17 @@ class Batch:
     """Clean latents and their captions, or instructions for references on the same grid.
 
     known: whether each shows what the checkpoint before is to teach (`Plan.known`), or of an edit,
-    whether a teacher knows what it asks for. Only captions have the rest. others: the same asking
-    for the style that theirs is taken for, if it is. square_BCHW: off the square grid, what stands
-    in the middle. is_new: whether no teacher knows what they show, so that pictures alone can teach
-    it. corner: where in the square a part of it begins, of which these are the tokens; None where
-    they are whole pictures.
+    whether a teacher knows what it asks for. kinds: of edits. Only captions have the rest. others:
+    the same asking for the style that theirs is taken for, if it is. square_BCHW: off the square
+    grid, what stands in the middle. is_new: whether no teacher knows what they show, so that
+    pictures alone can teach it. corner: where in the square a part of it begins, of which these are
+    the tokens; None where they are whole pictures.
     """
 
     clean_BCHW: Tensor
     captions: list[str]
     reference_BCHW: Tensor | None = None
+    kinds: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     known: list[bool] = field(default_factory=list)
     square_BCHW: Tensor | None = None
@@ -196,17 +197,19 @@ class Source:
         wanted: list[Shown] = []
         given: list[Shown] = []
         words: list[str] = []
+        kinds: list[str] = []
         known: list[bool] = []
         for _ in range(self._size(grid, self.plan.batch, of_each=2)):
-            target, reference, asked = self._edit(grid, rng)
+            kind, target, reference, asked = self._edit(grid, rng)
             is_empty = rng.random() < EMPTY_SHARE
             words.append("" if is_empty else asked)
             wanted.append(reference if is_empty else target)
             given.append(reference)
+            kinds.append(kind)
             known.append(not self._is_new(target))
         return Batch(
             self._stacked(grid, wanted), words,
-            reference_BCHW=self._stacked(grid, given), known=known,
+            reference_BCHW=self._stacked(grid, given), kinds=kinds, known=known,
         )  # fmt: skip
 
     def _is_new(self, shown: Shown) -> bool:
@@ -215,16 +218,16 @@ class Source:
             return views.STYLE_NAMES[shown.style] in self.plan.new_styles
         return self.plan.arranged_is_new
 
-    def _edit(self, grid: int, rng: random.Random) -> tuple[Shown, views.View, str]:
-        """A wanted picture, one that differs from it in one thing, and words for the change."""
+    def _edit(self, grid: int, rng: random.Random) -> tuple[str, Shown, views.View, str]:
+        """A kind, a wanted picture, one that differs from it in this, and words for the change."""
         if rng.random() < NUMBER_SHARE:
             view = self.views[grid][rng.choice(self.shown[grid])]
             several = self.composer.of(view, self._colours(grid, view), rng)
             if several is not None:
                 asked = arrangements.instruction(several.arrangement, CONCEPTS[view.concept], rng)
-                return several, replace(view, colour=several.colour), asked
+                return "number", several, replace(view, colour=several.colour), asked
         kind = rng.choices(tuple(EDIT_SHARES), tuple(EDIT_SHARES.values()))[0]
-        return self._view_edit(grid, kind, rng)
+        return kind, *self._view_edit(grid, kind, rng)
 
     def _view_edit(
         self, grid: int, kind: captions.EditKind, rng: random.Random

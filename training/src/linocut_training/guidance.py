@@ -12,7 +12,7 @@ B batch
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import torch
@@ -24,8 +24,12 @@ Velocity = Callable[[Rows, Tensor], Tensor]  # of captions, with a guidance each
 STYLE_SHARE: Final = 0.5  # of (w - 1), by which another style is left
 OWN_SHARE: Final = 0.75  # of (w - 1), by which what no teacher knows is brought out
 PLAIN_SHARE: Final = 0.25
-SEEN_SHARE: Final = 0.5  # of (w - 1), by which an edit brings out what its reference shows
-SEEN_MOST: Final = 5.0  # of w, for that
+# Of (w - 1), by which edits of a kind bring out what their reference shows, and what is said. With
+# the first alone the old style and the old thing stay too often, and with the second the new thing.
+EDIT_SHARES: Final[Mapping[str, tuple[float, float]]] = {
+    "background": (0.5, 0.0), "style": (0.5, 0.4), "object": (0.0, 0.0), "number": (0.0, 0.0)
+}  # fmt: skip
+EDIT_MOST: Final = 5.0  # of w, for that
 STYLE_MOST: Final = 3.0  # of w: twice as far, and flat pictures begin to be taken for stickers
 
 
@@ -56,15 +60,23 @@ def own(learner: Velocity, rows: Rows, empty: Rows, scale_B: Tensor) -> Tensor:
     return OWN_SHARE * _above_one(scale_B) * (learner(rows, plain_B) - learner(empty, plain_B))
 
 
-def beside(seeing: Tensor, blind: Tensor, scale_B: Tensor) -> Tensor:
-    """What guidance adds to the velocity of an edit: a teacher's answers, at a guidance of 1.
+def edited(
+    seeing: Velocity, blind: Velocity, rows: Rows, empty: Rows, scale_B: Tensor,
+    *, kinds: Sequence[str],
+) -> Tensor:  # fmt: skip
+    """The velocity of edits: a teacher's, led as is best for their kind.
 
-    The one beside the reference, over the one without it, brings out what the picture shows (arXiv
-    2211.09800, where that is done while drawing). seeing, blind: the teacher's velocities with the
-    references and without.
+    Its answer beside the reference, over the one without it, brings out what the picture shows; and
+    over the one without words, what is said (arXiv 2211.09800, where both are done while drawing).
+    What is not led so has the teacher's own guidance. seeing, blind: the teacher with the
+    references and without. kinds: of `EDIT_SHARES`, one for each.
     """
-    push = SEEN_SHARE * _above_one(scale_B.clamp(1, SEEN_MOST))
-    return push * (seeing - blind)
+    seen_B, said_B = torch.tensor([EDIT_SHARES[kind] for kind in kinds]).to(scale_B).unbind(1)
+    plain_B, above = torch.ones_like(scale_B), _above_one(scale_B.clamp(1, EDIT_MOST))
+    asked = seeing(rows, torch.where(seen_B + said_B > 0, plain_B, scale_B))
+    by_sight, by_words = asked - blind(rows, plain_B), asked - seeing(empty, plain_B)
+    seen, said = (share_B[:, None, None, None] * above for share_B in (seen_B, said_B))
+    return asked + seen * by_sight + said * by_words
 
 
 def scales(count: int, generator: torch.Generator, *, is_new: bool = False) -> Tensor:

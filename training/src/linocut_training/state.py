@@ -42,7 +42,8 @@ class Training:
 
     weaker, teacher, guided, styled: the averaged network early in stage one, and at the ends of
     stages one, two and three. earlier: the checkpoint that the training went on from, where it is
-    to learn more things: in stage four it teaches those that it knew. leads_away: as in `Plan`.
+    to learn more things: in stage four it teaches those that it knew. editor: another one, whose
+    edits are taught. leads_away: as in `Plan`.
     """
 
     network: Network
@@ -57,6 +58,7 @@ class Training:
     guided: Network | None = None
     styled: Network | None = None
     earlier: Network | None = None
+    editor: Network | None = None
 
     def save(self, file: Path) -> None:
         """The whole state, resumable."""
@@ -109,10 +111,11 @@ class Training:
         if self.step >= plan.steps and self.teacher is None:
             self.teacher = self.averaged()
 
-    def remember(self, file: Path) -> None:
-        """Take the checkpoint before from its file."""
-        state = torch.load(file, weights_only=True, map_location=self.stretch.device)
-        self.earlier = self._frozen(state)
+    def frozen_from(self, file: Path) -> Network | None:
+        """The checkpoint in a file, as a teacher; None if there is no such file."""
+        if not file.exists():
+            return None
+        return self._frozen(torch.load(file, weights_only=True, map_location=self.stretch.device))
 
     def averaged(self) -> Network:
         """The averaged network as it is now; it learns no more."""

@@ -39,6 +39,7 @@ REDRAWN_SHARE = 0.5
 MISTAKEN_SHARE = 0.75
 MISTAKEN_FROM = 0.5  # of the noise levels: with less noise that picture has done its harm
 EARLIER = "earlier.pt"  # in the work folder: the checkpoint that the training went on from
+EDITOR = "editor.pt"  # there, too, where another one is to teach edits
 WARM_UP = 10  # steps of stages three and four, which may begin with new optimisers
 
 
@@ -72,8 +73,9 @@ def begin(work: Path, plan: Plan, stretch: Stretch) -> Training:
         compile_velocity(network)
     if (file := work / "transformer.pt").exists():
         training.load(file)
-    if plan.known != "nothing" and (file := work / EARLIER).exists():
-        training.remember(file)
+    if plan.known != "nothing":
+        training.earlier = training.frozen_from(work / EARLIER)
+    training.editor = training.frozen_from(work / EDITOR)
     return training
 
 
@@ -186,15 +188,9 @@ def _errors(
         shown = _shown(training.network, batch, noise=noise, t_B=t_B, scale_B=scale_B, text=text,
                        generator=generator)  # fmt: skip
         noisy = torch.lerp(shown, noise, t_B[:, None, None, None])
-        target = (noisy - clean) / t_B[:, None, None, None]
-        if (frozen := training.newest_teacher) is not None:
-            blind, seeing = (
-                _answers(frozen, noisy, t_B, length, reference)(rows, torch.ones_like(t_B))
-                for reference in (None, batch.reference_BCHW)
-            )
-            is_known_B = torch.tensor(batch.known, device=t_B.device) & (scale_B > 1)
-            plain = torch.where(is_known_B[:, None, None, None], seeing.to(target.dtype), target)
-            target = plain + guidance.beside(seeing, blind, scale_B)
+        target = _edited(
+            training, batch, tokens, noisy=noisy, t_B=t_B, scale_B=scale_B, length=length
+        )
     else:
         noisy = torch.lerp(clean, noise, t_B[:, None, None, None])
         target = noise - clean
@@ -231,6 +227,29 @@ def _shown(
         velocity = network(alone, ones, scale_B[chosen_B], text[chosen_B], reference)
         shown_BCHW[chosen_B] = (alone - velocity).to(shown_BCHW.dtype)
     return shown_BCHW
+
+
+def _edited(
+    training: Training, batch: Batch, tokens: Tokens, *,
+    noisy: Tensor, t_B: Tensor, scale_B: Tensor, length: int,
+) -> Tensor:  # fmt: skip
+    """The velocity of edits: to the wanted picture; under guidance a teacher's, where it knows."""
+    target = (noisy - batch.clean_BCHW) / t_B[:, None, None, None]
+    teacher = training.editor or training.newest_teacher
+    is_known = torch.tensor(batch.known, device=t_B.device) & (scale_B > 1)
+    mine = is_known.nonzero().flatten().tolist()
+    if teacher is None or not mine:
+        return target
+    assert batch.reference_BCHW is not None
+    seeing, blind = (
+        _answers(teacher, noisy[mine], t_B[mine], length, reference)
+        for reference in (batch.reference_BCHW[mine], None)
+    )
+    rows = tokens.rows([batch.captions[index] for index in mine])
+    empty, kinds = tokens.rows([""] * len(rows)), [batch.kinds[index] for index in mine]
+    said = guidance.edited(seeing, blind, rows, empty, scale_B[mine], kinds=kinds)
+    target[mine] = said.to(target.dtype)
+    return target
 
 
 def _guided(
