@@ -105,8 +105,8 @@ RECALLING = replace(
 # pictures, which looked 3D nearly half of the time. It learns these from pictures, and what is
 # known as RESHAPING does, from earlier.pt, too.
 ENRICHING = replace(
-    RESHAPING, shaped_steps=2400, taught_batch=24, edit_share=0.25, other_share=0.2,
-    shaped_share=0.5, arranged_share=0.55, arranged_is_new=True, window_share=0.6,
+    RESHAPING, shaped_steps=1300, taught_batch=24, full_text_every=16, edit_share=0.25,
+    other_share=0.2, shaped_share=0.5, arranged_share=0.55, arranged_is_new=True, window_share=0.6,
     new_styles=("pixel", "flat"), new_style_share=0.12, known="drawn styles", leads_away=True,
     last_stage_share=0.7,
 )  # fmt: skip
