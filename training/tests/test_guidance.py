@@ -64,7 +64,7 @@ def test_the_learner_is_asked_and_not_taught_by_its_own_guidance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "seen", "said"), [("background", 0.5, 0), ("style", 0.5, 0.4), ("object", 0, 0)]
+    ("kind", "seen", "said"), [("background", 0.5, 0), ("style", 0.5, 0.25), ("object", 0, 0)]
 )
 def test_edits_are_led_by_what_is_seen_or_said_as_is_best_for_their_kind(kind, seen, said) -> None:
     scale_B = torch.tensor([0.0, 1.0, 2.0, 5.0, 9.0])

@@ -119,7 +119,7 @@ def test_a_guided_edit_is_what_its_teacher_says_led_by_its_kind(
     push = (scale_B.clamp(1, 5) - 1)[:, None, None, None]
     by_kind = {
         "background": plain + 0.5 * push * seen,
-        "style": plain + push * (0.5 * seen + 0.4 * said),
+        "style": plain + push * (0.5 * seen + 0.25 * said),
         "object": guided,
     }
     is_known = [it and scale > 1 for it, scale in zip(batch.known, scale_B, strict=True)]

@@ -27,7 +27,7 @@ PLAIN_SHARE: Final = 0.25
 # Of (w - 1), by which edits of a kind bring out what their reference shows, and what is said. With
 # the first alone the old style and the old thing stay too often, and with the second the new thing.
 EDIT_SHARES: Final[Mapping[str, tuple[float, float]]] = {
-    "background": (0.5, 0.0), "style": (0.5, 0.4), "object": (0.0, 0.0), "number": (0.0, 0.0)
+    "background": (0.5, 0.0), "style": (0.5, 0.25), "object": (0.0, 0.0), "number": (0.0, 0.0)
 }  # fmt: skip
 EDIT_MOST: Final = 5.0  # of w, for that
 STYLE_MOST: Final = 3.0  # of w: twice as far, and flat pictures begin to be taken for stickers
