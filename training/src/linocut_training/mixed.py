@@ -2,7 +2,7 @@
 
 Editions that went on from one another still are near enough that the mean of their weights draws
 better than either (arXiv 2203.05482): what each learned by chance goes. Not what one of them alone
-knows, which it half forgets: it can teach the rest.
+knows, which it half forgets: it can teach the rest. A share of 1 is one edition as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from torch import Tensor
 from linocut_training import export, shipped, transformer
 from linocut_training.network import Network
 from linocut_training.parallel import save_state
+
+TEACHERS = {"things": transformer.EARLIER, "edits": transformer.EDITOR}
 
 
 def mixed(one: dict[str, Tensor], other: dict[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -41,12 +43,15 @@ def main() -> None:
     parser.add_argument("other", type=Path)
     parser.add_argument("work", type=Path, help="of the training, with tokenizer and text encoder")
     parser.add_argument("--share", type=float, default=0.6, help="of the first one's weights")
+    parser.add_argument(
+        "--teaches", choices=TEACHERS, default="things", help="what it is the teacher of"
+    )
     parser.add_argument("--out", type=Path, help="a checkpoint of it there, and no teacher")
     given = parser.parse_args()
     one, other = (shipped.network_of(folder).state_dict() for folder in (given.one, given.other))
     state = mixed(one, other, given.share)
     if given.out is None:
-        save_state(given.work / transformer.EARLIER, state)
+        save_state(given.work / TEACHERS[given.teaches], state)
         return
     network = Network(0)
     network.load_state_dict(state)
