@@ -79,7 +79,7 @@ def test_edits_are_led_by_what_is_seen_or_said_as_is_best_for_their_kind(kind, s
 
 
 def test_edits_of_several_kinds_are_each_led_in_their_own_way() -> None:
-    kinds, scale_B = [*guidance.EDIT_SHARES], torch.full((4,), 3.0)
+    kinds, scale_B = [*guidance.EDIT_LEADS], torch.full((4,), 3.0)
     seeing, blind = answers(of_2=8, of_1=5), answers(of_2=2, of_1=1)
     together = guidance.edited(seeing, blind, [[1, 2]] * 4, [[1]] * 4, scale_B, kinds=kinds)
     for kind, velocity in zip(kinds, together, strict=True):

@@ -26,7 +26,7 @@ OWN_SHARE: Final = 0.75  # of (w - 1), by which what no teacher knows is brought
 PLAIN_SHARE: Final = 0.25
 # Of (w - 1), by which edits of a kind bring out what their reference shows, and what is said. With
 # the first alone the old style and the old thing stay too often, and with the second the new thing.
-EDIT_SHARES: Final[Mapping[str, tuple[float, float]]] = {
+EDIT_LEADS: Final[Mapping[str, tuple[float, float]]] = {
     "background": (0.5, 0.0), "style": (0.5, 0.25), "object": (0.0, 0.0), "number": (0.0, 0.0)
 }  # fmt: skip
 EDIT_MOST: Final = 5.0  # of w, for that
@@ -69,9 +69,9 @@ def edited(
     Its answer beside the reference, over the one without it, brings out what the picture shows; and
     over the one without words, what is said (arXiv 2211.09800, where both are done while drawing).
     What is not led so has the teacher's own guidance. seeing, blind: the teacher with the
-    references and without. kinds: of `EDIT_SHARES`, one for each.
+    references and without. kinds: of `EDIT_LEADS`, one for each.
     """
-    seen_B, said_B = torch.tensor([EDIT_SHARES[kind] for kind in kinds]).to(scale_B).unbind(1)
+    seen_B, said_B = torch.tensor([EDIT_LEADS[kind] for kind in kinds]).to(scale_B).unbind(1)
     plain_B, above = torch.ones_like(scale_B), _above_one(scale_B.clamp(1, EDIT_MOST))
     asked = seeing(rows, torch.where(seen_B + said_B > 0, plain_B, scale_B))
     by_sight, by_words = asked - blind(rows, plain_B), asked - seeing(empty, plain_B)

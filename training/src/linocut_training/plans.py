@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long and how fast. The shipped checkpoint saw all stages, in seven editions.
+    """How long and how fast. The shipped checkpoint saw all stages, edition by edition.
 
     weaker_after: the share of stage one after which its network is what stage two calls weaker.
     taught_batch: what a teacher teaches in stage four, if not as many: it has no noise of pictures.
