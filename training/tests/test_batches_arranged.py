@@ -97,6 +97,27 @@ def test_a_window_has_the_things_of_one_arrangement_and_their_words(
         assert shown.arrangement == name
         assert {(y + top, x + left): tile for (y, x), tile in found.items()} == standing(shown)
         assert (views.STYLE_NAMES[shown.style], views.COLOUR_NAMES[colour]) == (style, background)
+    assert batch.tiles == [(y - top, x - left) for y, x in ARRANGEMENTS[name].places]
+    shown = [] if ARRANGEMENTS[name].is_of_one_kind else [it for it, *_ in batch.captions]
+    assert batch.names == [[CONCEPTS[thing].names for thing in it.concepts] for it in shown]
+
+
+@pytest.mark.parametrize("name", sorted(ARRANGEMENTS))
+def test_captions_of_windows_are_short_where_they_can_be(source, monkeypatch, name) -> None:
+    seen, words_of, tries = [], batches._words, batches.SHORT_TRIES
+
+    def noted(shown: Composition, rng: Random) -> tuple[str, str]:
+        said = words_of(shown, rng)
+        seen.append(said[0])
+        return said
+
+    monkeypatch.setattr(batches, "_words", noted)
+    batch = source._window(name, Random(0))
+    for first, words in zip(range(0, len(seen), tries), batch.captions, strict=True):
+        mine = seen[first : first + tries]
+        short = [it for it in mine if len(it) <= batches.SHORT_WORDS]
+        assert words == (short[0] if short else min(mine, key=len))
+    assert sum(map(len, batch.captions)) * tries < 0.95 * sum(map(len, seen))
 
 
 def test_windows_come_in_their_share_and_in_every_arrangement(training_folder) -> None:

@@ -3,9 +3,16 @@
 import pytest
 import torch
 
+from linocut.model import attention
 from linocut.sampling import tokens
 from linocut.sampling.denoise import bind, denoise
-from linocut_training.network import REFERENCE_TIME, Network, grid_positions, text_positions
+from linocut_training.network import (
+    REFERENCE_TIME,
+    Network,
+    Watched,
+    grid_positions,
+    text_positions,
+)
 from linocut_training.text_encoder import context
 
 
@@ -82,6 +89,39 @@ def test_where_a_part_begins_changes_its_velocity(lively) -> None:
     )
     assert torch.equal(here, same)
     assert (here - there).abs().max() > 1e-3
+
+
+def test_a_watched_network_tells_what_its_tokens_look_at(lively) -> None:
+    noisy = torch.randn(2, 8, 3, 5, generator=seeded(2))
+    text, level = context(lively.text_encoder, [[1, 3, 40, 4], [1, 3, 41, 4]], 6), torch.rand(2)
+    unseen = lively(noisy, level, level, text)
+    with lively.watched() as seen:
+        assert torch.equal(lively(noisy, level, level, text), unseen)
+        blocks = len(lively.transformer.double_blocks) + len(lively.transformer.single_blocks)
+        assert [tuple(it.shape) for it in seen] == [(2, 2, 21, 21)] * blocks
+        for weights in seen:
+            assert torch.allclose(weights.sum(-1), torch.ones(2, 2, 21))
+            assert (weights >= 0).all()
+    assert not seen
+    lively(noisy, level, level, text)
+    assert not seen
+
+
+def test_what_is_watched_is_what_attention_weighs_its_values_by() -> None:
+    watched, (q, k, v) = Watched(), torch.randn(3, 2, 4, 7, 8, generator=seeded(4))
+    found = watched(q, k, v)
+    assert torch.allclose(found, attention.fused(q, k, v), atol=1e-5)
+    assert torch.allclose(watched.seen[0] @ v, found)
+
+
+def test_a_watch_ends_with_an_error_too(lively) -> None:
+    def watch_a_failure() -> None:
+        with lively.watched():
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        watch_a_failure()
+    assert lively.transformer.double_blocks[0].attend is attention.spelled_out
 
 
 @pytest.mark.parametrize("with_reference", [False, True])

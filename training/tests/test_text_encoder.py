@@ -98,6 +98,15 @@ def test_a_word_is_one_token_wherever_it_stands(theirs) -> None:
     assert theirs.decode([apple]).strip() == "apple"
 
 
+@pytest.mark.parametrize(
+    "words", ["a red apple", "A RED apple in a caf\u00e9", "red apple", "a cafe\u0301, red apple."]
+)
+def test_the_tokens_of_a_part_of_a_prompt_are_found(words, theirs) -> None:
+    begin = words.lower().index("red apple")
+    ((first, end),) = text_encoder.token_spans(theirs, words, [(begin, begin + 9)])
+    assert theirs.decode(token_ids(theirs, words)[first:end]).strip() == "red apple"
+
+
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_training_and_drawing_read_the_same(prompt, theirs, ours) -> None:
     prompt = prompt.replace("[IMG]", "")  # the pipeline and the engine take it out

@@ -53,9 +53,9 @@ def test_edits_learn_from_pictures_in_every_stage(
         return (noisy - its) / level + (1 - right.share), -its * right.share
 
     monkeypatch.setattr(training.network, "beside", right)
-    for right.share, errors in ((1.0, (0, 0)), (0.0, (1, clean.square().mean().item()))):
-        error, _, redrawn = transformer._errors(training, batch, tokens, 12, seeded())
-        assert (error.item(), redrawn.item()) == pytest.approx(errors, abs=1e-4)
+    for right.share, wanted in ((1.0, (0, 0)), (0.0, (1, clean.square().mean().item()))):
+        found = transformer._errors(training, batch, tokens, 12, seeded())
+        assert (found.velocity.item(), found.redrawn.item()) == pytest.approx(wanted, abs=1e-4)
 
 
 def moved(network: Network, by: float) -> None:
@@ -128,7 +128,7 @@ def test_a_guided_edit_is_what_its_teacher_says_led_by_its_kind(
     target = (noisy - batch.clean_BCHW) / level
     for index in (index for index, it in enumerate(is_known) if it):
         target[index] = by_kind[batch.kinds[index]][index]
-    error, _, _ = transformer._errors(training, batch, tokens, length, seeded())
+    error = transformer._errors(training, batch, tokens, length, seeded()).velocity
     assert error.item() == pytest.approx((guess - target).square().mean().item(), rel=1e-4)
     error.backward()
     assert all(it.grad is None for it in teacher.parameters())
@@ -147,7 +147,7 @@ def test_what_stands_where_the_reference_is_learns_as_well(training_folder, alon
             patch.setattr(transformer, "rate_share", lambda step, plan: 1)
             for _ in range(5):
                 transformer._learn(training, plan, batch, tokens, length=12, generator=seeded())
-        found.append(transformer._errors(training, batch, tokens, 12, seeded())[2].item())
+        found.append(transformer._errors(training, batch, tokens, 12, seeded()).redrawn.item())
     assert found[1] < 0.9 * found[0]
 
 

@@ -130,7 +130,7 @@ def test_each_picture_gets_the_answer_of_its_own_teacher(
     for step in range(3):
         batch = Source(training_folder, plan).batch(step, 0)
         known += batch.known
-        assert transformer._errors(training, batch, tokens, 12, seeded())[0].item() < 1e-9
+        assert transformer._errors(training, batch, tokens, 12, seeded()).velocity.item() < 1e-9
     assert True in known
     assert False in known
 
@@ -240,12 +240,13 @@ def test_parts_of_pictures_are_learned_at_their_place_without_guidance(
 
     monkeypatch.setattr(transformer, "_answers", nobody)
     monkeypatch.setattr(Network, "beside", noted)
-    error, _, _ = transformer._errors(training, batch, tokens, 24, seeded())
+    errors = transformer._errors(training, batch, tokens, 24, seeded())
     ((scale_B, corner, guess),) = seen
     assert (scale_B == 1).all()
     assert corner == (2, 0)
     noise = torch.randn(batch.clean_BCHW.shape, generator=seeded())
-    assert torch.equal(error, (guess - (noise - batch.clean_BCHW)).square().mean((1, 2, 3)).mean())
+    error_B = (guess - (noise - batch.clean_BCHW)).square().mean((1, 2, 3))
+    assert torch.equal(errors.velocity, error_B.mean())
 
 
 def test_before_guidance_is_an_input_what_is_new_is_learned_as_all_else(

@@ -69,7 +69,7 @@ ARRANGEMENTS: Final[Mapping[str, Arrangement]] = {
             "{b} right of {a}",
             "{b} to the right of {a}",
         ),
-        share=0.4,
+        share=0.35,
     ),
     "above": Arrangement(
         (_TOP, _BOTTOM),
@@ -79,21 +79,21 @@ ARRANGEMENTS: Final[Mapping[str, Arrangement]] = {
     "two": Arrangement(
         (_LEFT, _RIGHT),
         ("two {ns}", "two {ns}", "2 {ns}", "a pair of {ns}"),
-        share=0.2,
+        share=0.15,
         edits=("two of them", "make it two", "two {ns}", "make it two {ns}", "add another one",
                "add another {n}", "draw two of them", "now two of them"),
     ),
     "three": Arrangement(
         (_TOP, (4, 0), (4, 4)),
         ("three {ns}", "three {ns}", "3 {ns}"),
-        share=0.15,
+        share=0.1,
         edits=("three of them", "make it three", "three {ns}", "make it three {ns}",
                "draw three of them", "now three of them"),
     ),
     "small": Arrangement(
         (_MIDDLE,),
         ("a small {n}", "a tiny {n}", "a little {n}", "small {n}"),
-        share=0.1,
+        share=0.25,
         edits=("make it smaller", "make it small", "make the {n} smaller", "a smaller {n}"),
     ),
 }  # fmt: skip

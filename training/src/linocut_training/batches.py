@@ -30,6 +30,8 @@ EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
 # Of a concept's placements on the square grid: words do not say where a thing stands, and a network
 # that has to average over many places draws soft edges. References show where: edits have them all.
 ASKED_PLACEMENTS = 2
+SHORT_WORDS = 36  # letters of a window's caption, if one of so many tries has no more
+SHORT_TRIES = 6
 Shown = views.View | Composition
 # What the checkpoint before teaches in stage four, by `Plan.known`.
 KNOWN: dict[str, Callable[[views.View], bool]] = {
@@ -49,7 +51,8 @@ class Batch:
     the same asking for the style that theirs is taken for, if it is. square_BCHW: off the square
     grid, what stands in the middle. is_new: whether no teacher knows what they show, so that
     pictures alone can teach it. corner: where in the square a part of it begins, of which these are
-    the tokens; None where they are whole pictures.
+    the tokens; None where they are whole pictures. names: of such parts with things of two names,
+    what each of them may be called; tiles: where they stand there.
     """
 
     clean_BCHW: Tensor
@@ -61,6 +64,8 @@ class Batch:
     square_BCHW: Tensor | None = None
     is_new: bool = False
     corner: Place | None = None
+    names: list[list[tuple[str, ...]]] = field(default_factory=list)
+    tiles: list[Place] = field(default_factory=list)
 
     def to(self, device: str) -> Batch:
         """The same on a device."""
@@ -173,13 +178,16 @@ class Source:
 
     def _window(self, name: str, rng: random.Random) -> Batch:
         """Of pictures in one arrangement: the part that its things stand in, for more of them."""
-        down, right = ARRANGEMENTS[name].window
+        one = ARRANGEMENTS[name]
+        down, right = one.window
         area = (down.stop - down.start) * (right.stop - right.start)
         shown = [self.composer.any(rng, name) for _ in range(self.plan.batch * 64 // area)]
-        words = [_words(it, rng)[0] for it in shown]
+        names = [[CONCEPTS[thing].names for thing in it.concepts] for it in shown]
         return Batch(
-            self._stacked(0, shown)[:, :, down, right], words,
+            self._stacked(0, shown)[:, :, down, right], [_short_words(it, rng) for it in shown],
             is_new=self.plan.arranged_is_new, corner=(down.start, right.start),
+            names=[] if one.is_of_one_kind else names,
+            tiles=[(row - down.start, column - right.start) for row, column in one.places],
         )  # fmt: skip
 
     def _arranged(self, grid: int, rng: random.Random) -> Batch:
@@ -346,6 +354,12 @@ def _in_two_styles(
 
 def _words(shown: Composition, rng: random.Random) -> tuple[str, str]:
     return _in_two_styles(partial(compositions.say, shown), shown.style, shown.colour, rng)
+
+
+def _short_words(shown: Composition, rng: random.Random) -> str:
+    """Words of few letters, where that can be: the longest of a batch decides what all cost."""
+    said = [_words(shown, rng)[0] for _ in range(SHORT_TRIES)]
+    return next((words for words in said if len(words) <= SHORT_WORDS), min(said, key=len))
 
 
 def _some_empty(

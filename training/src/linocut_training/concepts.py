@@ -21,6 +21,11 @@ class Concept:
     group: str
     codepoint: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Whatever it may be called."""
+        return (self.name, *self.synonyms)
+
 
 @dataclass(frozen=True, slots=True)
 class Border:
@@ -114,7 +119,7 @@ def _concept(row: str) -> tuple[str, Concept]:
 def _take(concept: Concept, taken: dict[tuple[str, str], str]) -> None:
     """Note what the concept is known by; no two may be known by the same."""
     known_by = [
-        *(("word", word) for word in (concept.name, *concept.synonyms)),
+        *(("word", word) for word in concept.names),
         ("key", concept.key),
         ("code point", concept.codepoint),
     ]

@@ -5,6 +5,9 @@ B batch   C channels   H W rows and columns of tokens   T text rows   L tokens
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +18,22 @@ from linocut.model.transformer import Transformer
 from linocut_training.text_encoder import new_encoder
 
 REFERENCE_TIME = 10
+MOST_VARIANTS = 32  # of the compiled network; what comes after them would run uncompiled
+
+
+class Watched:
+    """`attention.spelled_out`, which keeps what looks at what."""
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []  # [B, heads, L, L] of each block
+
+    def __call__(self, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
+        """softmax(q kᵀ / √D) v. [B, H, L, D]"""
+        scores_BHLL = (q_BHLD * q_BHLD.shape[-1] ** -0.5) @ k_BHLD.transpose(-1, -2)
+        weights_BHLL = scores_BHLL.softmax(-1)
+        self.seen.append(weights_BHLL)
+        seen_BHLD: Tensor = weights_BHLL @ v_BHLD
+        return seen_BHLD
 
 
 class Network(nn.Module):
@@ -26,6 +45,23 @@ class Network(nn.Module):
         torch.manual_seed(seed)
         self.transformer = Transformer(MINI.transformer, attention.spelled_out)
         initialise(self.transformer)
+        self.attend_watched = Watched()  # one for all times, which is compiled once
+
+    @contextmanager
+    def watched(self, *, is_watched: bool = True) -> Iterator[list[Tensor]]:
+        """What all tokens look at in each block of what runs meanwhile. [B, heads, L, L] each
+
+        is_watched: False leaves all as it is, and the list empty.
+        """
+        blocks = (*self.transformer.double_blocks, *self.transformer.single_blocks)
+        for block in blocks if is_watched else ():
+            block.attend = self.attend_watched
+        try:
+            yield self.attend_watched.seen
+        finally:
+            self.attend_watched.seen.clear()
+            for block in blocks:
+                block.attend = attention.spelled_out
 
     def forward(
         self, noisy_BCHW: Tensor, t_B: Tensor, guidance_B: Tensor, text_BTC: Tensor,
@@ -63,7 +99,12 @@ class Network(nn.Module):
 
 
 def compile_velocity(network: Network) -> None:
-    """From its next call the transformer runs compiled: once for all grids and text lengths."""
+    """From its next call the transformer runs compiled: once for all grids and text lengths.
+
+    But once more each with and without gradients, for teachers, for a single picture, for some
+    sizes, and where it is watched: more often than PyTorch puts up with by itself.
+    """
+    torch._dynamo.config.recompile_limit = MOST_VARIANTS
     network.transformer.compile(dynamic=True)
 
 

@@ -28,11 +28,11 @@ def orthogonalise(matrix: Tensor) -> Tensor:
         x = x.T.contiguous()
     x = x / (x.norm() + 1e-7)
     gram, one = x @ x.T, torch.eye(x.shape[0], device=x.device)
-    total = one
-    for _ in range(NEWTON_SCHULZ_STEPS):
+    total = step = a * one + b * gram + c * gram @ gram
+    for _ in range(NEWTON_SCHULZ_STEPS - 1):
+        gram = step @ gram @ step
         step = a * one + b * gram + c * gram @ gram
         total = step @ total
-        gram = step @ gram @ step
     result: Tensor = total @ x
     return result.T if tall else result
 

@@ -101,13 +101,12 @@ RECALLING = replace(
     RESHAPING, shaped_steps=450, edit_share=0.16, other_share=0.3, shaped_share=0.3,
     newest_share=0.85, known="first things",
 )  # fmt: skip
-# Stage four that teaches what no checkpoint knows: pixel art, several things in a picture, and flat
-# pictures, which looked 3D nearly half of the time. It learns these from pictures, and what is
-# known as RESHAPING does, from earlier.pt, too.
+# Stage four that teaches what no checkpoint knows: pixel art, and several things in a picture. It
+# learns these from pictures, and what is known as RESHAPING does, from earlier.pt, too.
 ENRICHING = replace(
-    RESHAPING, shaped_steps=1300, taught_batch=24, full_text_every=16, edit_share=0.25,
-    other_share=0.2, shaped_share=0.5, arranged_share=0.55, arranged_is_new=True, window_share=0.6,
-    new_styles=("pixel", "flat"), new_style_share=0.12, known="drawn styles", leads_away=True,
+    RESHAPING, shaped_steps=2300, taught_batch=24, full_text_every=16, edit_share=0.15,
+    other_share=0.2, shaped_share=0.5, arranged_share=0.6, arranged_is_new=True, window_share=0.85,
+    new_styles=("pixel", "grayscale"), new_style_share=0.14, known="drawn styles", leads_away=True,
     last_stage_share=0.7,
 )  # fmt: skip
 PLANS = {

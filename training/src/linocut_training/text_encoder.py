@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoModel, AutoTokenizer, MistralConfig, PreTrainedTokenizerFast
 
 from linocut.catalog import MINI
@@ -31,6 +32,7 @@ SPECIAL_IDS = {
     "[IMG_BREAK]": 12, "[IMG_END]": 13, "[SYSTEM_PROMPT]": 17, "[/SYSTEM_PROMPT]": 18,
 }  # fmt: skip
 NUM_SPECIAL = 20
+PROMPT_BEGINS = 2  # as many tokens does the chat template put before it
 # The system message is left out: 64 tokens are for the prompt.
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
@@ -86,7 +88,7 @@ def phrases(work: Path, seed: int = 0) -> list[str]:
             colour = captions.with_article(rng.choice(_COLOURS))
             found.update((words, f"{words} on {colour} background"))
     for concept in CONCEPTS:
-        found.update((concept.name, *concept.synonyms))
+        found.update(concept.names)
         for _ in range(120):
             style, colour = rng.choice(_STYLES), rng.choice(_COLOURS)
             found.add(captions.caption(concept, style, colour, rng))
@@ -138,6 +140,19 @@ def token_ids(tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
     return [SPECIAL_IDS["<s>"], SPECIAL_IDS["[INST]"], *inner, SPECIAL_IDS["[/INST]"]][:most]
 
 
+def token_spans(
+    tokenizer: PreTrainedTokenizerFast, prompt: str, spans: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Which of the prompt's `token_ids` some letters became: the first and the end of each."""
+    told = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+    places = told["offset_mapping"]
+    found = []
+    for begin, end in spans:
+        mine = [index for index, (here, to) in enumerate(places) if here < end and begin < to]
+        found.append((PROMPT_BEGINS + mine[0], PROMPT_BEGINS + mine[-1] + 1))
+    return found
+
+
 def padded(rows: list[list[int]], length: int) -> tuple[Tensor, Tensor]:
     """(ids, mask) of [B, length], padded on the left."""
     pad = MINI.conditioning.pad_token_id
@@ -156,7 +171,9 @@ def context(encoder: TextEncoder, rows: list[list[int]], length: int) -> Tensor:
     device = encoder.model.embed_tokens.weight.device
     ids, mask = (each.to(device) for each in padded(rows, length))
     first = MINI.conditioning.max_tokens - length
-    states: Tensor = encoder(ids, mask, first_position=first)
+    # On a CPU the fused kernel's way back takes as long as all else in so short a row.
+    with sdpa_kernel(SDPBackend.MATH):
+        states: Tensor = encoder(ids, mask, first_position=first)
     return states * mask[..., None].to(states.dtype)
 
 

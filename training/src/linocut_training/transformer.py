@@ -9,6 +9,7 @@ the third has learned of squares is taught on every canvas (`linocut_training.ca
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -18,13 +19,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from linocut.catalog import MINI
-from linocut_training import canvases, guidance, parallel
+from linocut_training import binding, canvases, guidance, parallel
 from linocut_training.batches import Batch, Source
 from linocut_training.network import Network, compile_velocity
 from linocut_training.optim import Average, Muon, rate_at, split_parameters
 from linocut_training.plans import Plan
 from linocut_training.state import Stretch, Training
-from linocut_training.text_encoder import context, token_ids
+from linocut_training.text_encoder import context, token_ids, token_spans
 
 STAGE_TWO_SHARE = 0.4  # of the learning rates, where stage two begins
 STAGE_THREE_SHARE = 0.04  # and stage three, which has little to learn
@@ -37,6 +38,7 @@ REDRAWN_SHARE = 0.5
 # Of edits: those in whose noise not the wanted picture shows, but what the network takes it for at
 # sight of noise alone. Sampling starts so; else what is wrong at first is never put right.
 MISTAKEN_SHARE = 0.75
+BINDING_SHARE = 0.5  # of how far attention is from the right names, beside the velocity's error
 MISTAKEN_FROM = 0.5  # of the noise levels: with less noise that picture has done its harm
 EARLIER = "earlier.pt"  # in the work folder: the checkpoint that the training went on from
 EDITOR = "editor.pt"  # there, too, where another one is to teach edits
@@ -112,7 +114,7 @@ def train(
         if step % 10 == 0:
             means = parallel.average(losses).tolist()
             if rank == 0:
-                log(step=step, loss=means[0], high=means[1])
+                log(step=step, loss=means[0], high=means[1], binding=means[2])
         if rank == 0 and training.step % plan.save_every == 0:
             training.save(work / "transformer.pt")
             saved = training.step
@@ -124,11 +126,11 @@ def _learn(
     training: Training, plan: Plan, batch: Batch, tokens: Tokens, *,
     length: int, generator: torch.Generator,
 ) -> Tensor:  # fmt: skip
-    """One step of every parameter; the velocity's error, and that of the noisier half. [2]"""
+    """One step of every parameter; the errors of `_Errors`, but for the last. [3]"""
     stretch = training.stretch
     with torch.autocast(stretch.device, torch.bfloat16, enabled=stretch.bf16):
-        error, high, redrawn = _errors(training, batch, tokens, length, generator)
-    (error + REDRAWN_SHARE * redrawn).backward()
+        errors = _errors(training, batch, tokens, length, generator)
+    errors.to_mend.backward()
     parallel.average_gradients(training.network.parameters())
     torch.nn.utils.clip_grad_norm_(training.network.parameters(), 1.0)
     for optimiser, rate in zip(training.optimisers, training.rates, strict=True):
@@ -140,7 +142,7 @@ def _learn(
     taken = training.step - begun
     training.average.update(training.network, min(0.993, (1 + taken) / (10 + taken)))
     training.step += 1
-    return torch.stack((error.detach(), high.detach())).cpu()
+    return torch.stack((errors.velocity, errors.noisier, errors.binding)).detach().cpu()
 
 
 def averaged(work: Path) -> Network:
@@ -169,11 +171,39 @@ class Tokens:
                 self.known[phrase] = token_ids(self.tokenizer, phrase)
         return [self.known[phrase] for phrase in words]
 
+    def named(self, batch: Batch, length: int) -> list[list[binding.Span] | None]:
+        """Which of the text rows name each thing of a batch's pictures; None where not all do."""
+        rows, result = self.rows(batch.captions), []
+        for words, row, names in zip(batch.captions, rows, batch.names, strict=True):
+            letters, before = binding.spans(words, names), length - len(row)
+            spans = token_spans(self.tokenizer, words, letters or [])
+            is_whole = bool(spans) and max(end for _, end in spans) < len(row)  # nothing cut off
+            result.append([(before + a, before + b) for a, b in spans] if is_whole else None)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Errors:
+    """Mean squared errors of the velocity, of its noisier half, and of a reference redrawn.
+
+    And how far attention is from naming things right.
+    """
+
+    velocity: Tensor
+    noisier: Tensor
+    binding: Tensor
+    redrawn: Tensor
+
+    @property
+    def to_mend(self) -> Tensor:
+        """What a step makes smaller."""
+        return self.velocity + REDRAWN_SHARE * self.redrawn + BINDING_SHARE * self.binding
+
 
 def _errors(
     training: Training, batch: Batch, tokens: Tokens, length: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean squared errors: of the velocity, of its noisier half, and of a reference redrawn."""
+) -> _Errors:
+    """What is wrong with the network's answers for a batch, at levels and guidances of its own."""
     clean, count = batch.clean_BCHW, len(batch.captions)
     rows = tokens.rows(batch.captions)
     length = max(length, *map(len, rows + tokens.rows(batch.others)))
@@ -198,17 +228,27 @@ def _errors(
             target = _guided(
                 training, batch, tokens, noise=noise, t_B=t_B, scale_B=scale_B, length=length
             )
-    guess, redrawn = training.network.beside(
-        noisy, t_B, scale_B, text, batch.reference_BCHW, corner=batch.corner or (0, 0)
-    )
+    with training.network.watched(is_watched=bool(batch.names)) as seen:
+        guess, redrawn = training.network.beside(
+            noisy, t_B, scale_B, text, batch.reference_BCHW, corner=batch.corner or (0, 0)
+        )
+        bound = _binding(seen, batch, tokens, length) if seen else guess.new_zeros(())
     error_B = (guess - target).square().mean((1, 2, 3))
     noisier = error_B.detach()[t_B > 0.75]
-    return (
+    return _Errors(
         error_B.mean(),
         noisier.mean() if len(noisier) else error_B.detach().mean(),
+        bound,
         # As a velocity without noise, so that the noisy tokens have little to add.
         error_B.new_zeros(()) if redrawn is None else (redrawn + clean).square().mean(),
     )
+
+
+def _binding(seen: list[Tensor], batch: Batch, tokens: Tokens, length: int) -> Tensor:
+    """How far what the network looked at is from naming the things of a batch right."""
+    rows, columns = batch.clean_BCHW.shape[-2:]
+    own, other = binding.masks(tokens.named(batch, length), batch.tiles, (rows, columns), length)
+    return binding.error(seen, own.to(seen[0].device), other.to(seen[0].device))
 
 
 @torch.no_grad()
