@@ -99,18 +99,17 @@ for; so are [120 pictures of several things, and of small ones](sheets/sheet-arr
 - One object in the middle of a plain background. No scenes, no lettering, no photographs, no
   people; anything that it does not know comes out as the nearest thing that it knows, or as a
   coloured blob.
-- Of several things it mostly draws the right number in the right places, and seldom so that one
-  knows what they are, as the table says: they are soft, and two different ones look alike.
+- Two things, or two or three alike, stand where the words put them, each half as large as one alone
+  and softer; how often one knows both is in the table. More than three, things of other sizes, and
+  things in front of one another it was not taught.
 - Soft edges. The shorter side has at most $short tokens of $pixels x $pixels pixels, the picture at
   most $native: a square is drawn at 256 x 256, 16:9 at 448 x 256. Larger pictures are drawn at that
   size and resized, and linocut says so in the record.
 - On a wide or tall canvas the object has the middle and the size that it has on a square one, and
   is drawn less surely the longer the canvas is. Of one thing in $one_in, each once with seed 1 and
   $steps steps, the judge named: $canvases.
-- Flat pictures look 3D nearly half of the time, 3D ones flat now and then. These weights are four
-  fifths of what this edition learned and a fifth of its teacher's, because the mean knows more
-  things and less pixel art. On some colours, pink and light blue among them, wide pictures may have
-  a faint stripe beside the thing.
+- Flat pictures look 3D in one of four, 3D ones flat now and then. On some colours, pink and light
+  blue among them, wide pictures may have a faint stripe beside the thing.
 - References work on pictures like its own. English only. To name the thing, "turn the cat into a
   sticker", helps it to keep its shape.
 - It has seen its pictograms often and repeats them closely: keep the NOTICE with what you publish.
