@@ -101,8 +101,9 @@ RECALLING = replace(
     RESHAPING, shaped_steps=450, edit_share=0.16, other_share=0.3, shaped_share=0.3,
     newest_share=0.85, known="first things",
 )  # fmt: skip
-# Stage four that teaches what no checkpoint knows: pixel art, and several things in a picture. It
-# learns these from pictures, and what is known as RESHAPING does, from earlier.pt, too.
+# Stage four that teaches what no checkpoint knows, or knows badly: pixel art, black and white, and
+# several things in a picture. It learns these from pictures, and what is known as RESHAPING does,
+# from earlier.pt, too.
 ENRICHING = replace(
     RESHAPING, shaped_steps=2300, taught_batch=24, full_text_every=16, edit_share=0.15,
     other_share=0.2, shaped_share=0.5, arranged_share=0.6, arranged_is_new=True, window_share=0.85,
