@@ -171,7 +171,7 @@ def context(encoder: TextEncoder, rows: list[list[int]], length: int) -> Tensor:
     device = encoder.model.embed_tokens.weight.device
     ids, mask = (each.to(device) for each in padded(rows, length))
     first = MINI.conditioning.max_tokens - length
-    # On a CPU the fused kernel's way back takes as long as all else in so short a row.
+    # On a CPU the fused kernel's way back, in so short rows, takes a third of the encoder's time.
     with sdpa_kernel(SDPBackend.MATH):
         states: Tensor = encoder(ids, mask, first_position=first)
     return states * mask[..., None].to(states.dtype)

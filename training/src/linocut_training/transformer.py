@@ -38,8 +38,8 @@ REDRAWN_SHARE = 0.5
 # Of edits: those in whose noise not the wanted picture shows, but what the network takes it for at
 # sight of noise alone. Sampling starts so; else what is wrong at first is never put right.
 MISTAKEN_SHARE = 0.75
-BINDING_SHARE = 0.5  # of how far attention is from the right names, beside the velocity's error
 MISTAKEN_FROM = 0.5  # of the noise levels: with less noise that picture has done its harm
+BINDING_SHARE = 0.5  # of how far attention is from the right names, beside the velocity's error
 EARLIER = "earlier.pt"  # in the work folder: the checkpoint that the training went on from
 EDITOR = "editor.pt"  # there, too, where another one is to teach edits
 WARM_UP = 10  # steps of stages three and four, which may begin with new optimisers
