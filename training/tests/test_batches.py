@@ -167,7 +167,7 @@ def share_of_the_second(source: Source, steps: range) -> float:
 def test_the_newest_are_asked_for_more_often_in_the_first_stage(
     training_folder, monkeypatch
 ) -> None:
-    monkeypatch.setattr(batches, "FIRST", CONCEPTS[:1])
+    monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
     source = Source(
         training_folder, Plan(steps=60, edit_share=0, arranged_share=0, newest_share=0.85)
     )
@@ -181,7 +181,7 @@ def test_the_newest_are_asked_for_more_often_in_the_first_stage(
 def test_where_all_are_known_or_all_are_new_they_come_alike(
     newest, training_folder, monkeypatch
 ) -> None:
-    monkeypatch.setattr(batches, "FIRST", CONCEPTS[newest:2])
+    monkeypatch.setattr(batches, "BEFORE", CONCEPTS[newest:2])
     source = Source(
         training_folder, Plan(steps=60, edit_share=0, arranged_share=0, newest_share=0.85)
     )
@@ -228,8 +228,8 @@ def test_a_style_that_a_thing_is_held_out_of_is_never_shown(
 
 
 def test_what_the_first_editions_knew_is_told_from_the_rest(training_folder, monkeypatch) -> None:
-    monkeypatch.setattr(batches, "FIRST", CONCEPTS[:1])
-    source, found = Source(training_folder, Plan(known="first things")), set()
+    monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
+    source, found = Source(training_folder, Plan(known="things before")), set()
     for step in range(6):
         batch = source._captioned(0, random.Random(step), None)
         for number, known in zip(numbers(batch.clean_BCHW), batch.known, strict=True):
@@ -243,7 +243,7 @@ def test_what_the_first_editions_knew_is_told_from_the_rest(training_folder, mon
 def test_what_was_known_comes_more_often_again_in_the_fourth_stage(
     training_folder, monkeypatch
 ) -> None:
-    monkeypatch.setattr(batches, "FIRST", CONCEPTS[:1])
+    monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
     plan = Plan(
         steps=0, guided_steps=0, styled_steps=60, edit_share=0, arranged_share=0, newest_share=0.85
     )

@@ -62,6 +62,27 @@ def test_arranged_things_stand_where_the_words_put_them(source, which, monkeypat
             assert (other, behind) == (RIVALS.get(style, style), background)
 
 
+@pytest.mark.parametrize("is_arranged", [True, False])
+def test_what_is_new_stands_beside_no_words_or_half_the_time_its_rivals(
+    training_folder, monkeypatch, is_arranged
+) -> None:
+    monkeypatch.setattr(batches, "_in_two_styles", lambda say, style, colour, rng: (style, -style))
+    plan = Plan(arranged_is_new=True, new_styles=tuple(STYLES), new_things_share=0.5)
+    source, pairs = Source(training_folder, plan), []
+    monkeypatch.setattr(batches, "_words", lambda shown, rng: (shown.style, -shown.style))
+    for seed in range(6):
+        batch = (
+            source._arranged(0, Random(seed))
+            if is_arranged
+            else source._captioned(0, Random(seed), None, is_new=True)
+        )
+        pairs += zip(batch.captions, batch.others, strict=True)
+    rivalled = [(words, other) for words, other in pairs if words]
+    assert {other for words, other in pairs if not words} == {""}  # the style 0 has no rival here
+    assert {other in ("", -words) for words, other in rivalled} == {True}
+    assert abs(sum(other == "" for _, other in rivalled) / len(rivalled) - 0.5) < 0.1
+
+
 def test_captions_of_arranged_things_say_them_their_style_and_their_colour(source, which) -> None:
     arranged = set()
     for seed in range(6):
@@ -174,7 +195,7 @@ def test_new_styles_have_batches_of_their_own_and_no_teacher_is_asked(
         found.setdefault(kind, []).append(batch)
     others = steps - len(found["edits"])
     assert abs(len(found["edits"]) / steps - plan.edit_share) < 0.06
-    for kind, share in (("arranged", plan.arranged_share), ("new styles", plan.new_style_share)):
+    for kind, share in (("arranged", plan.arranged_share), ("new styles", plan.new_share)):
         assert abs(len(found[kind]) / others - share) < 0.06
         assert all(words for batch in found[kind] for words in batch.captions)
         grids = {tuple(it.clean_BCHW.shape[-2:]) for it in found[kind] if it.corner is None}
@@ -182,6 +203,37 @@ def test_new_styles_have_batches_of_their_own_and_no_teacher_is_asked(
     assert any("" in batch.captions for batch in found["taught"])
     rare = {tuple(batch.clean_BCHW.shape[-2:]) for batch in found["taught"]}
     assert rare - set(views.grids_of_ratios())
+
+
+def test_the_newest_things_have_their_share_of_what_is_new_and_no_teacher_is_asked(
+    training_folder, which, monkeypatch
+) -> None:
+    monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
+    plan = replace(ENRICHING, batch=8, taught_batch=8, arranged_share=0, edit_share=0)
+    source, new, taught = Source(training_folder, plan), [], []
+    for step in range(300):
+        batch = source.batch(step, 0)
+        grid = source.grids.index(tuple(batch.clean_BCHW.shape[-2:]))
+        some = new if batch.is_new else taught
+        some += [source.views[grid][which(latents)] for latents in batch.clean_BCHW]
+    newest = [view for view in new if view.concept == 1]
+    assert abs(len(newest) / len(new) - plan.new_things_share) < 0.05
+    assert {view.style for view in newest} == set(range(len(STYLES)))
+    assert {view.style for view in new if view.concept == 0} == NEW_STYLES
+    assert {view.concept for view in taught} == {0}
+    assert {view.style for view in taught} == set(range(len(STYLES))) - NEW_STYLES
+
+
+def test_of_the_newest_things_no_teacher_knows_an_edit(training_folder, which, monkeypatch) -> None:
+    monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
+    plan, found = replace(ENRICHING, batch=60, new_styles=()), set()
+    source = Source(training_folder, plan)
+    batch = source._edits(0, Random(0))
+    for clean, is_known in zip(batch.clean_BCHW, batch.known, strict=True):
+        if isinstance(told := which(clean), int):
+            found.add((source.views[0][told].concept, is_known))
+    assert {(0, True), (1, False)} <= found
+    assert (0, False) not in found
 
 
 def test_where_no_style_is_new_all_styles_are_taught(source) -> None:

@@ -12,6 +12,7 @@ import pytest
 from linocut_training import concepts, gates
 from linocut_training.concepts import (
     BACKGROUNDS,
+    BEFORE,
     CONCEPT_OF,
     CONCEPTS,
     DEFAULT_BACKGROUND,
@@ -33,11 +34,16 @@ HEADER: Final = "\t".join(concepts.COLUMNS)
 APPLE: Final = "first\tfood\t1f34e\tred apple\tapple"
 FIRST_BY_SHA256: Final = "d871fccf1c3565d3f5edf7e04e77b78eca6576c29c409fb093dc0cda1321279f"
 SECOND_BY_SHA256: Final = "9ed53b4c634db30d1aa75c67d09e18cfaca200e9b77dc0517ae929c654f98993"
+THIRD_BY_SHA256: Final = "6547efe465f065a48b2919b4f737587b1dc838b9954b37ec67940a7724af99fa"
 
 
 @pytest.mark.parametrize(
     ("edition", "known_by"),
-    [(FIRST, FIRST_BY_SHA256), (CONCEPTS[len(FIRST) :], SECOND_BY_SHA256)],
+    [
+        (FIRST, FIRST_BY_SHA256),
+        (BEFORE[len(FIRST) :], SECOND_BY_SHA256),
+        (CONCEPTS[len(BEFORE) :], THIRD_BY_SHA256),
+    ],
 )
 def test_what_the_checkpoint_knows_is_what_it_was_trained_on(edition, known_by) -> None:
     rows = (repr(_row(concept)) for concept in edition)
@@ -51,8 +57,9 @@ def test_the_concepts_stand_in_the_order_of_the_committed_prompts() -> None:
 
 def test_the_vocabulary_begins_with_what_is_known_and_has_a_thousand_concepts() -> None:
     assert VOCABULARY[: len(CONCEPTS)] == CONCEPTS
-    assert CONCEPTS[: len(FIRST)] == FIRST
-    assert (len(FIRST), len(CONCEPTS)) == (116, 290)
+    assert CONCEPTS[: len(BEFORE)] == BEFORE
+    assert BEFORE[: len(FIRST)] == FIRST
+    assert (len(FIRST), len(BEFORE), len(CONCEPTS)) == (116, 290, 452)
     assert len(VOCABULARY) >= 1000
 
 
@@ -98,7 +105,7 @@ def test_near_copies_of_a_drawing_are_left_out() -> None:
         ("first\tfood\t1f34c\tbanana", "4 columns, not 5"),
         (APPLE + "\tmore", "6 columns, not 5"),
         ("", "1 columns, not 5"),
-        ("last\tfood\t1f34c\tbanana\t", "edition 'last' is none of first, second, next"),
+        ("last\tfood\t1f34c\tbanana\t", "edition 'last' is none of first, second, third, next"),
         ("first\tfruit\t1f34c\tbanana\t", "group 'fruit' is none of food, animals"),
         ("first\tfood\t1F34C\tbanana\t", "code point '1F34C' is not lower-case hex"),
         ("first\tfood\t\tbanana\t", "code point '' is not lower-case hex"),
@@ -141,6 +148,7 @@ def test_a_row_becomes_a_concept() -> None:
     assert {edition: [astuple(it) for it in found] for edition, found in read.items()} == {
         "first": [("red_apple", "red apple", ("apple",), "food", "1f34e")],
         "second": [],
+        "third": [],
         "next": [
             (
                 "ships_big_anchor",
@@ -156,8 +164,8 @@ def test_a_row_becomes_a_concept() -> None:
 def test_the_vocabulary_that_ships_is_the_one_that_is_read() -> None:
     shipped = resources.files("linocut_training").joinpath("vocabulary.tsv")
     read = read_vocabulary(shipped.read_text(encoding="utf-8"))
-    assert (*read["first"], *read["second"], *read["next"]) == VOCABULARY
-    assert (*read["first"], *read["second"]) == CONCEPTS
+    assert (*read["first"], *read["second"], *read["third"], *read["next"]) == VOCABULARY
+    assert (*read["first"], *read["second"], *read["third"]) == CONCEPTS
 
 
 def test_every_known_group_is_used_and_todays_come_first() -> None:
@@ -166,9 +174,11 @@ def test_every_known_group_is_used_and_todays_come_first() -> None:
 
 
 def test_every_group_has_its_share() -> None:
-    sizes = {group: sum(concept.group == group for concept in CONCEPTS) for group in GROUPS}
+    sizes = Counter(concept.group for concept in BEFORE)
     assert min(sizes.values()) >= 8
-    assert len(GROUPS) == 8
+    assert len(sizes) == 8
+    assert min(Counter(concept.group for concept in CONCEPTS).values()) >= 5
+    assert len(GROUPS) == 17
 
 
 def test_one_in_seven_of_the_newest_is_held_out_of_one_style_that_has_to_be_named() -> None:
@@ -178,7 +188,8 @@ def test_one_in_seven_of_the_newest_is_held_out_of_one_style_that_has_to_be_name
     assert set(held) <= set(newest)
     assert set(held.values()) == {1}  # it is known from the other styles
     assert abs(len(held) / len(newest) - 1 / 7) < 0.01
-    assert {CONCEPTS[index].group for index in held} == {CONCEPTS[index].group for index in newest}
+    sizes = Counter(CONCEPTS[index].group for index in newest)
+    assert {group for group in sizes if sizes[group] >= 7} <= {CONCEPTS[it].group for it in held}
     styles = Counter(style for _, style in drawn)
     assert set(styles) == set(DRAWN) - {DEFAULT_STYLE}
     assert max(styles.values()) - min(styles.values()) <= 1
@@ -202,7 +213,7 @@ def test_what_the_checkpoint_was_never_shown_stays_so() -> None:
     drawn = ("3d", "flat", "cartoon", "sticker")
     assert drawn == DRAWN
     assert {pair for pair in HELD_PAIRS if pair[1] in DRAWN} == {
-        (116 + 7 * turn, drawn[1 + turn % 3]) for turn in range(25)
+        (116 + 7 * turn, drawn[1 + turn % 3]) for turn in range(48)
     }
 
 

@@ -87,12 +87,13 @@ def test_edits_of_several_kinds_are_each_led_in_their_own_way() -> None:
         assert torch.allclose(velocity, alone[0])
 
 
-def test_of_what_no_teacher_knows_a_quarter_has_no_guidance() -> None:
+@pytest.mark.parametrize("share", [guidance.PLAIN_SHARE, guidance.NEW_PLAIN_SHARE])
+def test_as_many_as_are_to_be_plain_have_no_guidance(share) -> None:
     new, usual = (
-        guidance.scales(20_000, torch.Generator().manual_seed(0), is_new=is_new)
-        for is_new in (True, False)
+        guidance.scales(20_000, torch.Generator().manual_seed(0), plain_share=plain)
+        for plain in (share, 0)
     )
     is_one = new == 1
-    assert abs(is_one.float().mean() - 0.25) < 0.01
+    assert abs(is_one.float().mean() - share) < 0.015
     assert not (usual == 1).any()
     assert torch.equal(new[~is_one], usual[~is_one])

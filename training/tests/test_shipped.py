@@ -44,7 +44,7 @@ def test_the_checkpoint_is_remembered_for_what_it_knew(checkpoint, training_fold
     begun = transformer.averaged(training_folder).state_dict()
     assert kept.keys() == begun.keys()
     assert all(torch.equal(kept[name], begun[name]) for name in kept)
-    for known in ("first things", "drawn styles"):
+    for known in ("things before", "drawn styles"):
         plan = Plan(known=known)
         assert transformer.begin(training_folder, plan, Stretch()).earlier is not None
     assert transformer.begin(training_folder, Plan(), Stretch()).earlier is None

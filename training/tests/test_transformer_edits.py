@@ -98,7 +98,7 @@ def test_a_guided_edit_is_what_its_teacher_says_led_by_its_kind(
     rng, count, length = seeded(), len(batch.captions), 64
     noise = torch.randn(batch.clean_BCHW.shape, generator=rng)
     t_B = transformer.noise_levels(count, rng, transformer.NOISE_ALONE_SHARE)
-    scale_B = guidance.scales(count, rng, is_new=True)
+    scale_B = guidance.scales(count, rng, plain_share=guidance.PLAIN_SHARE)
     noisy, level = (
         torch.lerp(batch.clean_BCHW, noise, t_B[:, None, None, None]),
         t_B[:, None, None, None],

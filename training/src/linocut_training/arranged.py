@@ -24,6 +24,7 @@ from linocut_training.captions import evaluation_caption
 from linocut_training.classifier import Judge, framed
 from linocut_training.concepts import (
     BACKGROUNDS,
+    BEFORE,
     CONCEPT_OF,
     CONCEPTS,
     DEFAULT_STYLE,
@@ -61,10 +62,13 @@ class Question:
 
 
 def questions() -> list[Question]:
-    """Things, backgrounds and styles in turn; every other picture is in the default style."""
+    """Things, backgrounds and styles in turn; every other picture is in the default style.
+
+    Of the things that were known before: the newest are learned whole first.
+    """
     asked: list[Question] = []
     others = [key for key in tiles.STYLE_KEYS if key != DEFAULT_STYLE]
-    things = (CONCEPTS[97 * turn % len(CONCEPTS)] for turn in count())
+    things = (BEFORE[97 * turn % len(BEFORE)] for turn in count())
     for name, many in COUNTS.items():
         for turn in range(many):
             style = others[turn // 2 % len(others)] if turn % 2 else DEFAULT_STYLE

@@ -16,7 +16,7 @@ from torch import Tensor
 from linocut_training import arrangements, captions, compositions, views
 from linocut_training.arrangements import ARRANGEMENTS
 from linocut_training.compositions import Composer, Composition
-from linocut_training.concepts import CONCEPTS, DRAWN, FIRST, HELD_PAIRS, RIVALS
+from linocut_training.concepts import BEFORE, CONCEPTS, DRAWN, HELD_PAIRS, RIVALS
 from linocut_training.plans import Plan
 from linocut_training.tiles import Place
 
@@ -30,13 +30,14 @@ EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
 # Of a concept's placements on the square grid: words do not say where a thing stands, and a network
 # that has to average over many places draws soft edges. References show where: edits have them all.
 ASKED_PLACEMENTS = 2
+RIVAL_SHARE = 0.5  # of what is new and taken for another style: led away from that, not from none
 SHORT_WORDS = 36  # letters of a window's caption, if one of so many tries has no more
 SHORT_TRIES = 6
 Shown = views.View | Composition
 # What the checkpoint before teaches in stage four, by `Plan.known`.
 KNOWN: dict[str, Callable[[views.View], bool]] = {
     "nothing": lambda _: False,
-    "first things": lambda it: it.concept < len(FIRST) and it.colour < len(views.COLOUR_NAMES),
+    "things before": lambda it: it.concept < len(BEFORE) and it.colour < len(views.COLOUR_NAMES),
     "drawn styles": lambda it: views.STYLE_NAMES[it.style] in DRAWN,
 }
 RIVAL = [views.STYLE_NAMES.index(RIVALS.get(style, style)) for style in views.STYLE_NAMES]
@@ -48,7 +49,8 @@ class Batch:
 
     known: whether each shows what the checkpoint before is to teach (`Plan.known`), or of an edit,
     whether a teacher knows what it asks for. kinds: of edits. Only captions have the rest. others:
-    the same asking for the style that theirs is taken for, if it is. square_BCHW: off the square
+    what guidance leads away from: the same asking for the style that theirs is taken for, if it is;
+    of what is new none, or in half of the cases these. square_BCHW: off the square
     grid, what stands in the middle. is_new: whether no teacher knows what they show, so that
     pictures alone can teach it. corner: where in the square a part of it begins, of which these are
     the tokens; None where they are whole pictures. names: of such parts with things of two names,
@@ -100,10 +102,9 @@ class Source:
                       for of in self.views]  # fmt: skip
         self.composer = Composer(work)
         self.alike = [_alike(of, shown) for of, shown in zip(self.views, self.shown, strict=True)]
-        new = {views.STYLE_NAMES.index(style) for style in plan.new_styles}
         self.asked, self.asked_anew = (
             [
-                _asked(of, [index for index in shown if (of[index].style in new) is is_new])
+                _asked(of, [index for index in shown if self._is_new(of[index]) is is_new])
                 for of, shown in zip(self.views, self.shown, strict=True)
             ]
             for is_new in (False, True)
@@ -116,7 +117,7 @@ class Source:
         plan, is_edit = self.plan, kind.random() < self.plan.edit_share
         what = 1.0 if is_edit else kind.random()
         is_arranged = what < plan.arranged_share
-        is_new = what < plan.arranged_share + plan.new_style_share
+        is_new = what < plan.arranged_share + plan.new_share
         is_taught = not is_edit and not is_new
         off_square = kind.random() < plan.share_off_square(step, is_taught=is_taught)
         grid = self._grid(kind, rare_too=is_taught) if off_square else 0
@@ -126,9 +127,10 @@ class Source:
             return self._window(arrangements.any_arrangement(kind), mine)
         if is_arranged:
             return self._arranged(grid, mine)
-        is_small = is_taught and step >= plan.styled_end
-        most = plan.taught_batch if is_small else None
-        return self._captioned(grid, mine, self._newest_share(step), is_new=is_new, most=most)
+        if is_new:
+            return self._captioned(grid, mine, plan.new_things_share or None, is_new=True)
+        most = plan.taught_batch if step >= plan.styled_end else None
+        return self._captioned(grid, mine, self._newest_share(step), most=most)
 
     def _newest_share(self, step: int) -> float | None:
         """Of what captions ask for: the newest things; None where all come alike."""
@@ -154,7 +156,7 @@ class Source:
         self, grid: int, rng: random.Random, newest_share: float | None, *,
         is_new: bool = False, most: int | None = None,
     ) -> Batch:  # fmt: skip
-        """Pictures of one thing each; is_new: in the styles that the teachers do not know."""
+        """Pictures of one thing each; is_new: of things or in styles that no teacher knows."""
         everything, known, newest = (self.asked_anew if is_new else self.asked)[grid]
         chosen, asked = [], []
         for _ in range(self._size(grid, most or self.plan.batch)):
@@ -166,7 +168,7 @@ class Source:
             view = self.views[grid][index]
             say = partial(captions.caption, CONCEPTS[view.concept])
             asked.append(_in_two_styles(say, view.style, view.colour, rng))
-        words, others = _some_empty(asked, rng, 0 if is_new else EMPTY_SHARE)
+        words, others = _beside_none(asked, rng) if is_new else _some_empty(asked, rng)
         return Batch(
             self._take(grid, chosen),
             words,
@@ -192,12 +194,14 @@ class Source:
 
     def _arranged(self, grid: int, rng: random.Random) -> Batch:
         """Pictures of several things, or of small ones."""
+        is_new = self.plan.arranged_is_new
         shown = [self.composer.any(rng) for _ in range(self._size(grid, self.plan.batch))]
-        words, others = map(list, zip(*(_words(it, rng) for it in shown), strict=True))
+        asked = [_words(it, rng) for it in shown]
+        words, others = _beside_none(asked, rng) if is_new else _two_lists(asked)
         clean, square = (self._stacked(place, shown) for place in (grid, 0))
         return Batch(
             clean, words, others=others, known=[False] * len(shown),
-            square_BCHW=square if grid else None, is_new=self.plan.arranged_is_new,
+            square_BCHW=square if grid else None, is_new=is_new,
         )  # fmt: skip
 
     def _edits(self, grid: int, rng: random.Random) -> Batch:
@@ -222,9 +226,10 @@ class Source:
 
     def _is_new(self, shown: Shown) -> bool:
         """Whether no teacher knows this kind of picture."""
-        if isinstance(shown, views.View):
-            return views.STYLE_NAMES[shown.style] in self.plan.new_styles
-        return self.plan.arranged_is_new
+        if not isinstance(shown, views.View):
+            return self.plan.arranged_is_new
+        is_newest = self.plan.new_things_share > 0 and shown.concept >= len(BEFORE)
+        return is_newest or views.STYLE_NAMES[shown.style] in self.plan.new_styles
 
     def _edit(self, grid: int, rng: random.Random) -> tuple[str, Shown, views.View, str]:
         """A kind, a wanted picture, one that differs from it in this, and words for the change."""
@@ -300,10 +305,10 @@ class _Some:
 
 
 def _asked(of: list[views.View], shown: list[int]) -> tuple[_Some, _Some, _Some]:
-    """Of the views that captions ask for: all, those of the first concepts, and of the newest."""
+    """Of the views that captions ask for: all, those known before, and those of the newest."""
     here = [index for index in shown if of[index].placement < ASKED_PLACEMENTS]
-    known = [index for index in here if of[index].concept < len(FIRST)]
-    newest = [index for index in here if of[index].concept >= len(FIRST)]
+    known = [index for index in here if of[index].concept < len(BEFORE)]
+    newest = [index for index in here if of[index].concept >= len(BEFORE)]
     everything = _split(of, here)
     return (
         everything,
@@ -362,8 +367,17 @@ def _short_words(shown: Composition, rng: random.Random) -> str:
     return next((words for words in said if len(words) <= SHORT_WORDS), min(said, key=len))
 
 
-def _some_empty(
-    asked: list[tuple[str, str]], rng: random.Random, share: float
-) -> tuple[list[str], list[str]]:
-    kept = [("", "") if rng.random() < share else each for each in asked]
-    return [words for words, _ in kept], [other for _, other in kept]
+def _some_empty(asked: list[tuple[str, str]], rng: random.Random) -> tuple[list[str], list[str]]:
+    return _two_lists([("", "") if rng.random() < EMPTY_SHARE else each for each in asked])
+
+
+def _beside_none(asked: list[tuple[str, str]], rng: random.Random) -> tuple[list[str], list[str]]:
+    """What is asked for beside none, or beside the style that it is taken for, if it is."""
+    return _two_lists([
+        (words, other if words != other and rng.random() < RIVAL_SHARE else "")
+        for words, other in asked
+    ])  # fmt: skip
+
+
+def _two_lists(asked: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    return [words for words, _ in asked], [other for _, other in asked]

@@ -66,7 +66,7 @@ class BadVocabulary(ValueError):
 
 
 # What the checkpoint learned first and later, and what it shall learn.
-EDITIONS: Final = ("first", "second", "next")
+EDITIONS: Final = ("first", "second", "third", "next")
 KNOWN_GROUPS: Final = (
     *("food", "animals", "vehicles", "buildings", "nature", "objects", "faces"),
     *("household", "clothes", "sports", "places", "tools", "office", "music", "people", "body"),
@@ -136,7 +136,8 @@ _EDITION: Final = read_vocabulary(
 )
 
 FIRST: Final = _EDITION["first"]
-CONCEPTS: Final = FIRST + _EDITION["second"]
+BEFORE: Final = FIRST + _EDITION["second"]  # what the checkpoint before knows
+CONCEPTS: Final = BEFORE + _EDITION["third"]
 VOCABULARY: Final = tuple(concept for concepts in _EDITION.values() for concept in concepts)
 GROUPS: Final = tuple(dict.fromkeys(concept.group for concept in CONCEPTS))
 CONCEPT_OF: Final = {concept.key: concept for concept in CONCEPTS}

@@ -23,7 +23,10 @@ Velocity = Callable[[Rows, Tensor], Tensor]  # of captions, with a guidance each
 
 STYLE_SHARE: Final = 0.5  # of (w - 1), by which another style is left
 OWN_SHARE: Final = 0.75  # of (w - 1), by which what no teacher knows is brought out
-PLAIN_SHARE: Final = 0.25
+PLAIN_SHARE: Final = 0.25  # of edits at a guidance of 1
+# Of what is new: to be asked for two answers more costs the time of two pictures in three, and
+# small things, which were learned at 1 alone, are drawn under guidance all the same.
+NEW_PLAIN_SHARE: Final = 0.6
 # Of (w - 1), by which edits of a kind bring out what their reference shows, and what is said. With
 # the first alone the old style and the old thing stay too often, and with the second the new thing.
 EDIT_LEADS: Final[Mapping[str, tuple[float, float]]] = {
@@ -50,14 +53,14 @@ def styled(guided: Velocity, rows: Rows, others: Rows, scale_B: Tensor) -> Tenso
 
 
 @torch.no_grad()
-def own(learner: Velocity, rows: Rows, empty: Rows, scale_B: Tensor) -> Tensor:
+def own(learner: Velocity, rows: Rows, others: Rows, scale_B: Tensor) -> Tensor:
     """What guidance adds to the velocity of pictures that no teacher knows, by the learner itself.
 
-    Its own answers at a guidance of 1, with the caption over without, as far as it is by then
-    (arXiv 2502.12154). Poorer ones of its own are not to be had.
+    Its own answers at a guidance of 1, of the captions over `others`: none, or the same in another
+    style; as far as it is by then (arXiv 2502.12154). Poorer ones of its own are not to be had.
     """
     plain_B = torch.ones_like(scale_B)
-    return OWN_SHARE * _above_one(scale_B) * (learner(rows, plain_B) - learner(empty, plain_B))
+    return OWN_SHARE * _above_one(scale_B) * (learner(rows, plain_B) - learner(others, plain_B))
 
 
 def edited(
@@ -79,15 +82,15 @@ def edited(
     return asked + seen * by_sight + said * by_words
 
 
-def scales(count: int, generator: torch.Generator, *, is_new: bool = False) -> Tensor:
+def scales(count: int, generator: torch.Generator, *, plain_share: float = 0) -> Tensor:
     """Mostly 1 to 6, where people draw; one in five from the API's whole range, 0 to 10. [B]
 
-    is_new: one in four is 1, which the guidance of what no teacher knows is made of.
+    plain_share: so many are 1, which the guidance of what no teacher knows is made of.
     """
     usual = 1 + 5 * torch.rand(count, generator=generator)
     whole = 10 * torch.rand(count, generator=generator)
     scale_B = torch.where(torch.rand(count, generator=generator) < 0.2, whole, usual)
-    is_one = torch.rand(count, generator=generator) < (PLAIN_SHARE if is_new else 0)
+    is_one = torch.rand(count, generator=generator) < plain_share
     return torch.where(is_one, 1.0, scale_B)
 
 

@@ -13,14 +13,15 @@ class Plan:
     taught_batch: what a teacher teaches in stage four, if not as many: it has no noise of pictures.
     edit_share, other_share: batches with a reference picture, and batches off the square grid;
     shaped_share: the latter in stage four, which is about them, of what is no edit.
-    newest_share: of the pictures that stage one's captions ask for, those of things that are not
-    among the first; None where all are new to the network.
+    newest_share: of the pictures that stage one's captions ask for, those of the newest things;
+    None where all are new to the network.
     arranged_share: batches of several things or small ones, of what is no edit. arranged_is_new:
     whether the teachers do not know them, so that stage four learns them from pictures.
     window_share: of those batches, how many show only the part of the square that the things stand
     in, at a guidance of 1: of half as many tokens as much is learned of the things.
-    new_styles, new_style_share: styles that the teachers do not know, or take for others, and
-    batches of them, which are learned from pictures, too.
+    new_styles, new_things_share, new_share: styles that the teachers do not know, or take for
+    others; whether the newest things are as new to them, and of what is new how many pictures show
+    these (none where teachers know them); batches of all that, which is learned from pictures, too.
     known: what the checkpoint before teaches in stage four, by `batches.KNOWN`.
     leads_away: whether stage four's teachers lead away from other styles, as stage three does.
     last_stage_share: of the learning rates, where stage four begins.
@@ -46,7 +47,8 @@ class Plan:
     arranged_is_new: bool = False
     window_share: float = 0
     new_styles: tuple[str, ...] = ()
-    new_style_share: float = 0
+    new_things_share: float = 0
+    new_share: float = 0
     known: str = "nothing"
     leads_away: bool = False
     last_stage_share: float = 0.4
@@ -81,11 +83,11 @@ GOING_ON = Plan(
     steps=800, guided_steps=70, styled_steps=70, shaped_steps=390,
     edit_share=0.3, other_share=0.25,
 )  # fmt: skip
-# The same, with things that it does not know: 174 of them, beside the 116 that it does, which it
-# teaches anew in stage four.
+# The same, with things that it does not know, beside those that it does, which it teaches anew in
+# stage four.
 GROWING = Plan(
     steps=1500, guided_steps=120, styled_steps=60, shaped_steps=700,
-    edit_share=0.12, other_share=0.15, shaped_share=0.5, newest_share=0.85, known="first things",
+    edit_share=0.12, other_share=0.15, shaped_share=0.5, newest_share=0.85, known="things before",
 )  # fmt: skip
 # Stage three or four alone, from one that guidance is distilled into. Their steps have no noise of
 # pictures, so that few at a time are enough. RESHAPING mends what a growth leaves behind: wide and
@@ -99,16 +101,16 @@ RESHAPING = Plan(
 )  # fmt: skip
 RECALLING = replace(
     RESHAPING, shaped_steps=450, edit_share=0.16, other_share=0.3, shaped_share=0.3,
-    newest_share=0.85, known="first things",
+    newest_share=0.85, known="things before",
 )  # fmt: skip
-# Stage four that teaches what no checkpoint knows, or knows badly: pixel art, black and white, and
-# several things in a picture. It learns these from pictures, and what is known as RESHAPING does,
-# from earlier.pt, too.
+# Stage four that teaches what no checkpoint knows, or knows badly: the newest things, pixel art,
+# black and white, flat pictures, and several things in a picture. It learns these from pictures,
+# and what is known as RESHAPING does, from earlier.pt, too.
 ENRICHING = replace(
-    RESHAPING, shaped_steps=2300, taught_batch=24, full_text_every=16, edit_share=0.15,
-    other_share=0.2, shaped_share=0.5, arranged_share=0.6, arranged_is_new=True, window_share=0.85,
-    new_styles=("pixel", "grayscale"), new_style_share=0.14, known="drawn styles", leads_away=True,
-    last_stage_share=0.7,
+    RESHAPING, shaped_steps=2300, batch=48, taught_batch=24, full_text_every=16, edit_share=0.12,
+    other_share=0.2, shaped_share=0.5, arranged_share=0.12, arranged_is_new=True, window_share=0.85,
+    new_styles=("flat", "pixel", "grayscale"), new_things_share=0.8, new_share=0.6,
+    known="drawn styles", leads_away=True, last_stage_share=0.7,
 )  # fmt: skip
 PLANS = {
     "whole": WHOLE,

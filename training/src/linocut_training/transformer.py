@@ -212,7 +212,8 @@ def _errors(
     t_B = noise_levels(count, generator, NOISE_ALONE_SHARE if is_edit else 0).to(clean.device)
     scale_B = torch.ones_like(t_B)
     if training.is_guided and batch.corner is None:
-        scale_B = guidance.scales(count, generator, is_new=batch.is_new or is_edit).to(clean.device)
+        plain = guidance.PLAIN_SHARE if is_edit else guidance.NEW_PLAIN_SHARE * batch.is_new
+        scale_B = guidance.scales(count, generator, plain_share=plain).to(clean.device)
     text = context(training.network.text_encoder, rows, length)
     if is_edit:
         shown = _shown(training.network, batch, noise=noise, t_B=t_B, scale_B=scale_B, text=text,
@@ -302,8 +303,10 @@ def _guided(
     noisy, target = torch.lerp(clean, noise, level), noise - clean
     answers = partial(_answers, noisy=noisy, t_B=t_B, length=length)
     if batch.is_new and training.is_guided:
-        empty = tokens.rows([""] * len(rows))
-        return target + guidance.own(answers(training.network), rows, empty, scale_B)
+        return target + _own(
+            training.network, noisy, rows=rows, others=tokens.rows(batch.others), scale_B=scale_B,
+            t_B=t_B, length=length,
+        )  # fmt: skip
     if training.styled is not None:
         others = tokens.rows(batch.others) if training.leads_away else rows
         taught = partial(
@@ -323,6 +326,20 @@ def _guided(
         empty = tokens.rows([""] * len(rows))
         return target + guidance.change(teacher, weaker, rows, empty, scale_B)
     return target
+
+
+def _own(
+    network: Network, noisy: Tensor, *,
+    rows: guidance.Rows, others: guidance.Rows, scale_B: Tensor, t_B: Tensor, length: int,
+) -> Tensor:  # fmt: skip
+    """What the network's own guidance adds; it is asked where the guidance is not 1 alone."""
+    added = torch.zeros_like(noisy)
+    mine = (scale_B != 1).nonzero().flatten().tolist()
+    if mine:
+        asked = _answers(network, noisy[mine], t_B[mine], length)
+        its_rows, its_others = ([some[index] for index in mine] for some in (rows, others))
+        added[mine] = guidance.own(asked, its_rows, its_others, scale_B[mine]).to(added.dtype)
+    return added
 
 
 def _taught(
