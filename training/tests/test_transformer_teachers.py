@@ -62,8 +62,10 @@ def calm(batch: Batch) -> Batch:
     )
 
 
-def target_of(training: Training, batch: Batch, tokens: transformer.Tokens, scale: float) -> Tensor:
-    """What stage four teaches of a batch half in noise, all at one guidance."""
+def target_of(
+    training: Training, batch: Batch, tokens: transformer.Tokens, scale: float | Tensor
+) -> Tensor:
+    """What stage four teaches of a batch half in noise, at one guidance or one each."""
     noise = torch.randn(batch.clean_BCHW.shape, generator=seeded())
     t_B = torch.full((len(batch.captions),), 0.5)
     return transformer._guided(
@@ -183,15 +185,16 @@ def test_what_no_teacher_knows_is_taught_by_the_picture_and_the_learner_alone(
     plan = replace(TINY, arranged_is_new=True)
     batch = calm(Source(training_folder, plan)._arranged(grid, Random(0)))
     assert batch.is_new
+    others = [words if index % 2 else "" for index, words in enumerate(batch.captions[::-1])]
+    batch = replace(batch, others=others)
     tokens, answers, asked = transformer.Tokens(training_folder), transformer._answers, []
 
-    def noted(network: Network, **given) -> Velocity:
+    def noted(network: Network, *given: Tensor) -> Velocity:
         asked.append(network)
-        return answers(network, **given)
+        return answers(network, *given)
 
     scramble(training.network, 3)
     rows, others = tokens.rows(batch.captions), tokens.rows(batch.others)
-    assert len(set(batch.others)) > 1  # none, and the same in another style
     push = answer(training.network, batch, rows, 1.0) - answer(training.network, batch, others, 1.0)
     monkeypatch.setattr(transformer, "_answers", noted)
     noise = torch.randn(batch.clean_BCHW.shape, generator=seeded())
@@ -210,7 +213,7 @@ def test_the_learner_is_asked_where_there_is_guidance_alone(training_folder, mon
         Source(training_folder, replace(TINY, arranged_is_new=True))._arranged(0, Random(0))
     )
     scramble(training.network, 3)
-    alike, _ = (target_of(training, batch, tokens, scale) for scale in (3.0, 1.0))
+    alike = target_of(training, batch, tokens, 3.0)
     answers, sizes = transformer._answers, []
 
     def noted(network: Network, noisy: Tensor, *given) -> Velocity:
@@ -224,7 +227,8 @@ def test_the_learner_is_asked_where_there_is_guidance_alone(training_folder, mon
     noise = torch.randn(batch.clean_BCHW.shape, generator=seeded())
     plain = noise - batch.clean_BCHW
     wanted = torch.where((scale_B == 3)[:, None, None, None], alike, plain)
-    torch.testing.assert_close(target, wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(target, wanted, atol=1e-3, rtol=1e-4)
+    assert (alike - plain).abs().max() > 0.1
     assert sizes == [len(scale_B[1::3])]
 
 
