@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from linocut_training import batches, captions, views
+from linocut_training import batches, captions, edits, views
 from linocut_training.batches import Source
 from linocut_training.concepts import CONCEPTS, RIVALS
 from linocut_training.plans import Plan
@@ -35,7 +35,7 @@ def test_a_batch_is_decided_by_its_step_and_rank(source, training_folder) -> Non
         assert torch.equal(first.clean_BCHW, same.clean_BCHW)
         assert first.captions != other.captions
         assert first.clean_BCHW.shape == other.clean_BCHW.shape  # so that both take equally long
-        assert (first.reference_BCHW is None) == (other.reference_BCHW is None)
+        assert len(first.references) == len(other.references)
         kinds.add(tuple(first.clean_BCHW.shape))
     assert len(kinds) > 1
 
@@ -80,7 +80,7 @@ def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) 
     for step in range(15):
         grid = (0, 1, len(views.grids_of_ratios()))[step % 3]
         batch = source._captioned(grid, random.Random(step), None)
-        assert batch.reference_BCHW is None
+        assert not batch.references
         count = len(batch.captions)
         assert batch.clean_BCHW.shape == (count, 8, *views.grids()[grid])
         rows, columns = views.grids()[grid]
@@ -89,7 +89,7 @@ def test_a_caption_asks_for_the_picture_that_comes_with_it(source, monkeypatch) 
         asked_for = zip(batch.captions, batch.others, strict=True)
         for number, (asked, instead) in zip(numbers(batch.clean_BCHW), asked_for, strict=True):
             view = source.views[grid][number]
-            assert view.placement < batches.ASKED_PLACEMENTS
+            assert view.placement < views.ASKED_PLACEMENTS
             style, colour = views.STYLE_NAMES[view.style], views.BACKGROUND_NAMES[view.colour]
             assert asked in ("", (CONCEPTS[view.concept], style, colour))
             empty += asked == ""
@@ -112,16 +112,16 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(
     source, monkeypatch, grid
 ) -> None:
     monkeypatch.setattr(captions, "instruction", lambda *asked, instead: (*asked[:4], instead))
-    monkeypatch.setattr(batches, "NUMBER_SHARE", 0)
+    monkeypatch.setattr(edits, "NUMBER_SHARE", 0)
     kinds, on_white, empty = [], [], 0
     for step in range(20 + 20 * grid):
         batch = source._edits(grid, random.Random(step))
-        tokens = batch.clean_BCHW[:, 0].numel() + batch.reference_BCHW[:, 0].numel()
+        tokens = batch.clean_BCHW[:, 0].numel() + batch.references[0][:, 0].numel()
         assert 0.8 * Plan().batch * 64 < tokens <= Plan().batch * 64
         assert batch.others == []
         assert batch.known == [True] * len(batch.captions)
         assert batch.square_BCHW is None
-        pairs = zip(numbers(batch.clean_BCHW), numbers(batch.reference_BCHW), strict=True)
+        pairs = zip(numbers(batch.clean_BCHW), numbers(batch.references[0]), strict=True)
         for (wanted, given), asked, kind in zip(pairs, batch.captions, batch.kinds, strict=True):
             target, reference = source.views[grid][wanted], source.views[grid][given]
             on_white.append(reference.colour == views.WHITE)
@@ -142,9 +142,9 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(
             assert asked[1:4] == (concept, views.STYLE_NAMES[target.style], colour)
             assert asked[4] == (CONCEPTS[target.concept] if asked[0] == "object" else None)
             if asked[0] == "object" and target != reference:  # the only one on its background
-                assert target.placement < batches.ASKED_PLACEMENTS
+                assert target.placement < views.ASKED_PLACEMENTS
     assert abs(empty / len(on_white) - batches.EMPTY_SHARE) < 0.05
-    for kind, share in batches.EDIT_SHARES.items():
+    for kind, share in edits.EDIT_SHARES.items():
         assert abs(kinds.count(kind) / len(kinds) - share) < 0.1
     # Beside white there is one background on the other grids: two thirds of the edits of it begin
     # there, and all those of style, but between two that have the same other one.
@@ -192,7 +192,7 @@ def test_a_style_that_a_thing_is_held_out_of_is_never_shown(
     training_folder, which, monkeypatch
 ) -> None:
     held = {(0, "sticker"), (1, "cartoon")}
-    monkeypatch.setattr(batches, "HELD_PAIRS", held)
+    monkeypatch.setattr(edits, "HELD_PAIRS", held)
     source = Source(training_folder, Plan())
     asked_for: set[tuple[int, str]] = set()
     restyled: set[tuple[int, str, str]] = set()
@@ -205,7 +205,7 @@ def test_a_style_that_a_thing_is_held_out_of_is_never_shown(
         )
         return [(thing.concept, views.STYLE_NAMES[thing.style]) for thing in seen]
 
-    for step in range(30):
+    for step in range(60):
         grid = (0, 1, len(views.grids_of_ratios()))[step % 3]
         for share in (None, 0.5):
             drawn = source._captioned(grid, random.Random(step), share)
@@ -214,7 +214,7 @@ def test_a_style_that_a_thing_is_held_out_of_is_never_shown(
             continue
         edited = source._edits(grid, random.Random(step))
         targets, references = (
-            shown(grid, some) for some in (edited.clean_BCHW, edited.reference_BCHW)
+            shown(grid, some) for some in (edited.clean_BCHW, *edited.references)
         )
         for (concept, wanted), (_, given) in zip(targets, references, strict=True):
             restyled.add((concept, given, wanted))

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 import torch
 
-from linocut_training import arrangements, batches, compositions, views
+from linocut_training import arrangements, batches, compositions, edits, views
 from linocut_training.arrangements import ARRANGEMENTS
 from linocut_training.batches import Batch, Source
 from linocut_training.captions import COLOUR_WORDS
@@ -44,7 +44,7 @@ def test_arranged_things_stand_where_the_words_put_them(source, which, monkeypat
     for seed in range(2):
         batch = source._arranged(grid, Random(seed))
         assert 0.8 * Plan().batch * 64 < batch.clean_BCHW[:, 0].numel() <= Plan().batch * 64
-        assert batch.reference_BCHW is None
+        assert not batch.references
         assert batch.known == [False] * len(batch.captions)
         assert (batch.square_BCHW is None) == (grid == 0)
         squares = batch.clean_BCHW if grid == 0 else batch.square_BCHW
@@ -112,7 +112,8 @@ def test_a_window_has_the_things_of_one_arrangement_and_their_words(
     assert (top, left) == (down.start, right.start)
     assert batch.clean_BCHW.shape[-2:] == (down.stop - top, right.stop - left)
     assert batch.clean_BCHW[:, 0].numel() == Plan().batch * 64  # as many tokens as squares have
-    assert batch.reference_BCHW is batch.square_BCHW is None
+    assert not batch.references
+    assert batch.square_BCHW is None
     for clean, (shown, style, background) in zip(batch.clean_BCHW, batch.captions, strict=True):
         colour, found = which(clean)
         assert shown.arrangement == name
@@ -171,7 +172,7 @@ def test_whether_teachers_know_arranged_things_is_the_plans_to_say(
 
 def kind_of(batch: Batch, source: Source, which) -> str:
     """Which of the kinds of an enriching plan a batch is, by what it shows."""
-    if batch.reference_BCHW is not None:
+    if batch.references:
         return "edits"
     told = [which(latents) for latents in batch.clean_BCHW]
     if not any(isinstance(it, int) for it in told):
@@ -249,8 +250,9 @@ def test_what_a_teacher_teaches_comes_in_batches_of_its_own_size_in_stage_four(
     training_folder, which
 ) -> None:
     plan = replace(
-        ENRICHING, steps=20, batch=12, taught_batch=5, other_share=0, shaped_share=0, window_share=0
-    )
+        ENRICHING, steps=20, batch=12, taught_batch=5, other_share=0, shaped_share=0,
+        window_share=0, together_share=0,
+    )  # fmt: skip
     source, sizes = Source(training_folder, plan), {}
     for step in range(60):
         batch, stage = source.batch(step, 0), 4 if step >= plan.styled_end else 1
@@ -300,16 +302,16 @@ def test_which_edits_a_teacher_knows_is_the_plans_to_say(plan, training_folder, 
 def test_an_edit_to_several_keeps_the_thing_its_style_and_its_background(
     source, which, monkeypatch, grid
 ) -> None:
-    monkeypatch.setattr(batches, "NUMBER_SHARE", 1)
+    monkeypatch.setattr(edits, "NUMBER_SHARE", 1)
     monkeypatch.setattr(arrangements, "instruction", lambda name, thing, rng: (name, thing))
     rows, columns = views.grids()[grid]
     down, right = (rows - 8) // 2, (columns - 8) // 2
-    asked_for, empty, edits = [], 0, 0
+    asked_for, empty, seen = [], 0, 0
     for seed in range(12):
         batch = source._edits(grid, Random(seed))
-        references = [source.views[grid][which(latents)] for latents in batch.reference_BCHW]
+        references = [source.views[grid][which(latents)] for latents in batch.references[0]]
         for clean, view, asked in zip(batch.clean_BCHW, references, batch.captions, strict=True):
-            edits += 1
+            seen += 1
             if not asked:
                 assert source.views[grid][which(clean)] == view
                 empty += 1
@@ -325,27 +327,27 @@ def test_an_edit_to_several_keeps_the_thing_its_style_and_its_background(
                 {(y + down, x + right): tile for y, x in ARRANGEMENTS[name].places},
             )
             asked_for.append((name, view.style))
-    assert abs(empty / edits - batches.EMPTY_SHARE) < 0.06
+    assert abs(empty / seen - batches.EMPTY_SHARE) < 0.06
     assert {name for name, _ in asked_for} == {"two", "three", "small"}
     assert {style for _, style in asked_for} == set(range(len(STYLES))) - {PIXEL}
-    assert len(asked_for) > 0.75 * (edits - empty)
+    assert len(asked_for) > 0.75 * (seen - empty)
 
 
 def test_edits_to_several_come_in_their_share(source, which) -> None:
-    several = edits = 0
+    several = seen = 0
     for seed in range(60):
         batch = source._edits(0, Random(seed))
         for clean, asked in zip(batch.clean_BCHW, batch.captions, strict=True):
-            edits += asked != ""
+            seen += asked != ""
             several += not isinstance(which(clean), int)
     styles = (len(STYLES) - 1) / len(STYLES)  # pixel art has no tiles, all others white ones
-    assert abs(several / edits - batches.NUMBER_SHARE * styles) < 0.03
+    assert abs(several / seen - edits.NUMBER_SHARE * styles) < 0.03
 
 
 def test_a_batch_goes_to_a_device_with_all_that_is_in_it() -> None:
     latents = torch.ones(1, 2, 3, 4)
-    there = Batch(latents, [""], latents, square_BCHW=latents, is_new=True).to("meta")
-    assert {
-        it.device.type for it in (there.clean_BCHW, there.reference_BCHW, there.square_BCHW)
-    } == {"meta"}
+    there = Batch(latents, [""], (latents, latents), square_BCHW=latents, is_new=True).to("meta")
+    assert {it.device.type for it in (there.clean_BCHW, *there.references, there.square_BCHW)} == {
+        "meta"
+    }
     assert there.is_new

@@ -84,7 +84,7 @@ def test_where_a_part_begins_changes_its_velocity(lively) -> None:
     noisy = torch.randn(1, 8, 3, 5, generator=seeded(2))
     text, level = context(lively.text_encoder, [[1, 3, 40, 4]], 6), torch.tensor([0.8])
     here, same, there = (
-        lively.beside(noisy, level, level, text, None, corner=corner)[0]
+        lively.beside(noisy, level, level, text, (), corner=corner)[0]
         for corner in ((0, 0), (0, 0), (2, 1))
     )
     assert torch.equal(here, same)
@@ -124,14 +124,13 @@ def test_a_watch_ends_with_an_error_too(lively) -> None:
     assert lively.transformer.double_blocks[0].attend is attention.spelled_out
 
 
-@pytest.mark.parametrize("with_reference", [False, True])
-def test_training_and_drawing_compute_the_same_velocity(lively, toy, with_reference) -> None:
-    noisy, reference = torch.randn(2, 2, 8, 3, 5, generator=seeded(2))
+@pytest.mark.parametrize("num_references", [0, 1, 2])
+def test_training_and_drawing_compute_the_same_velocity(lively, toy, num_references) -> None:
+    noisy, *references = torch.randn(1 + num_references, 2, 8, 3, 5, generator=seeded(2))
     words = [[1, 3, 40, 50, 4], [1, 3, 60, 4]]
     text = context(lively.text_encoder, words, toy.conditioning.max_tokens)
     t_B, guidance_B = torch.tensor([0.8, 0.25]), torch.tensor([3.5, 1.0])
-    given = reference if with_reference else None
-    trained = lively(noisy, t_B, guidance_B, text, given)
+    trained = lively(noisy, t_B, guidance_B, text, references)
     assert trained.shape == noisy.shape
     assert trained.std() > 0.1
     for index in range(2):
@@ -139,7 +138,7 @@ def test_training_and_drawing_compute_the_same_velocity(lively, toy, with_refere
         drawn = tokens.picture_tokens(noisy[one])
         velocity = bind(
             lively.transformer, drawn, text=tokens.text_tokens(text[one]),
-            references=tokens.reference_tokens((reference[one],) if with_reference else ()),
+            references=tokens.reference_tokens([it[one] for it in references]),
             guidance=guidance_B[index].item(), levels=[t_B[index].item()],
         )  # fmt: skip
         (step,) = denoise(velocity, drawn.x_BLC, [t_B[index].item(), 0.0])
@@ -148,15 +147,17 @@ def test_training_and_drawing_compute_the_same_velocity(lively, toy, with_refere
 
 
 def test_every_input_changes_the_velocity(lively, toy) -> None:
-    noisy, reference = torch.randn(2, 1, 8, 3, 5, generator=seeded(3))
+    noisy, first, second = torch.randn(3, 1, 8, 3, 5, generator=seeded(3))
     one, five = torch.tensor([1.0]), torch.tensor([5.0])
     some, other = (context(lively.text_encoder, [[1, 3, word, 4]], 6) for word in (40, 41))
     seen = [
         lively(*inputs)
         for inputs in (
-            (noisy, one / 2, one, some, None), (noisy, one / 3, one, some, None),
-            (noisy, one / 2, five, some, None), (noisy, one / 2, one, other, None),
-            (noisy, one / 2, one, some, reference), (noisy, one / 2, one, some, noisy),
+            (noisy, one / 2, one, some), (noisy, one / 3, one, some),
+            (noisy, one / 2, five, some), (noisy, one / 2, one, other),
+            (noisy, one / 2, one, some, (first,)), (noisy, one / 2, one, some, (noisy,)),
+            (noisy, one / 2, one, some, (first, second)),
+            (noisy, one / 2, one, some, (second, first)),
         )
     ]  # fmt: skip
     for index, velocity in enumerate(seen):

@@ -42,15 +42,14 @@ def test_edits_learn_from_pictures_in_every_stage(
     monkeypatch.setattr(transformer, "_answers", nobody)
     batch, tokens = Source(training_folder, plan).batch(0, 0), transformer.Tokens(training_folder)
     batch = replace(batch, known=[False] * len(batch.known))
-    assert batch.reference_BCHW is not None
+    assert len(batch.references) == 1
     clean = batch.clean_BCHW
 
-    def right(noisy, t_B, scale_B, text, reference, **_) -> tuple[Tensor, Tensor]:
+    def right(noisy, t_B, scale_B, text, references, **_) -> tuple[Tensor, list[Tensor]]:
         assert (scale_B != 1).any() == (stage > 1)
-        level, references = t_B[:, None, None, None], batch.reference_BCHW
-        its = clean[[next(i for i, it in enumerate(references) if it.equal(one))
-                     for one in reference]]  # fmt: skip
-        return (noisy - its) / level + (1 - right.share), -its * right.share
+        level, (given,), (asked,) = t_B[:, None, None, None], batch.references, references
+        its = clean[[next(i for i, it in enumerate(given) if it.equal(one)) for one in asked]]
+        return (noisy - its) / level + (1 - right.share), [-its * right.share]
 
     monkeypatch.setattr(training.network, "beside", right)
     for right.share, wanted in ((1.0, (0, 0)), (0.0, (1, clean.square().mean().item()))):
@@ -92,7 +91,8 @@ def test_a_guided_edit_is_what_its_teacher_says_led_by_its_kind(
     batch, tokens = Source(training_folder, plan).batch(0, 0), transformer.Tokens(training_folder)
     batch = replace(
         batch,
-        **{name: getattr(batch, name).clamp(-3, 3) for name in ("clean_BCHW", "reference_BCHW")},
+        clean_BCHW=batch.clean_BCHW.clamp(-3, 3),
+        references=tuple(it.clamp(-3, 3) for it in batch.references),
     )
     monkeypatch.setattr(transformer, "MISTAKEN_SHARE", 0)
     rng, count, length = seeded(), len(batch.captions), 64
@@ -106,15 +106,15 @@ def test_a_guided_edit_is_what_its_teacher_says_led_by_its_kind(
     rows, teacher = tokens.rows(batch.captions), training.editor or training.styled
     assert (teacher is training.editor) == (by == "an editor")
     with torch.no_grad():
-        ones, reference = torch.ones_like(t_B), batch.reference_BCHW
+        ones, references = torch.ones_like(t_B), batch.references
         text = transformer.context(teacher.text_encoder, rows, length)
         empty = transformer.context(teacher.text_encoder, tokens.rows([""] * count), length)
-        plain = teacher(noisy, t_B, ones, text, reference)
-        guided = teacher(noisy, t_B, scale_B, text, reference)
+        plain = teacher(noisy, t_B, ones, text, references)
+        guided = teacher(noisy, t_B, scale_B, text, references)
         seen = plain - teacher(noisy, t_B, ones, text)
-        said = plain - teacher(noisy, t_B, ones, empty, reference)
+        said = plain - teacher(noisy, t_B, ones, empty, references)
         text = transformer.context(network.text_encoder, rows, length)
-        guess = network(noisy, t_B, scale_B, text, reference)
+        guess = network(noisy, t_B, scale_B, text, references)
     assert min(it.abs().max() for it in (seen, said, guided - plain)) > 0.05
     push = (scale_B.clamp(1, 5) - 1)[:, None, None, None]
     by_kind = {
@@ -154,11 +154,12 @@ def test_what_stands_where_the_reference_is_learns_as_well(training_folder, alon
 def test_most_edits_begin_with_what_the_network_takes_the_picture_for() -> None:
     noise = torch.arange(1, 1501.0).reshape(1500, 1, 1, 1)
     t_B, clean = torch.tensor([0.9, 0.4, 1.0]).repeat(500), torch.zeros_like(noise)
-    batch = Batch(clean, [""] * 1500, reference_BCHW=2 * noise)
+    batch = Batch(clean, [""] * 1500, references=(2 * noise,))
     asked = []
 
-    def network(noisy, level_B, scale_B, text_B, reference) -> Tensor:
+    def network(noisy, level_B, scale_B, text_B, references) -> Tensor:
         assert (level_B == 1).all()
+        (reference,) = references
         for its in (scale_B, text_B, reference.flatten() / 2):
             assert torch.equal(its, noisy.flatten())  # each has what belongs to it
         asked.append(len(noisy))

@@ -27,6 +27,7 @@ class Arrangement:
 
     In `patterns` {a} is the first thing with its article and {b} the second one, {n} the first
     without, and {ns} many of it. edits: instructions that ask for it of a picture of one thing.
+    joins: those that ask for it of two pictures, in which {m} is the second thing without.
     share: how often it comes, beside the others.
     """
 
@@ -34,6 +35,7 @@ class Arrangement:
     patterns: tuple[str, ...]
     share: float
     edits: tuple[str, ...] = ()
+    joins: tuple[str, ...] = ()
 
     @property
     def is_of_one_kind(self) -> bool:
@@ -70,11 +72,23 @@ ARRANGEMENTS: Final[Mapping[str, Arrangement]] = {
             "{b} to the right of {a}",
         ),
         share=0.35,
+        joins=(
+            "put both together", "put them side by side", "both of them", "image 1 and image 2",
+            "image 1 next to image 2", "put image 1 next to image 2", "combine the two pictures",
+            "combine image 1 and image 2", "image 1 left of image 2", "image 2 right of image 1",
+            "put the two next to each other", "the {n} next to the {m}", "the {n} and the {m}",
+            "the {n} from image 1 and the {m} from image 2",
+        ),
     ),
     "above": Arrangement(
         (_TOP, _BOTTOM),
         ("{a} above {b}", "{a} over {b}", "{a} on top of {b}", "{b} below {a}", "{b} under {a}"),
         share=0.15,
+        joins=(
+            "image 1 above image 2", "put image 1 above image 2", "put image 1 on top of image 2",
+            "image 2 below image 1", "put one above the other", "the {n} above the {m}",
+            "the {n} from image 1 above the {m} from image 2",
+        ),
     ),
     "two": Arrangement(
         (_LEFT, _RIGHT),
@@ -98,15 +112,26 @@ ARRANGEMENTS: Final[Mapping[str, Arrangement]] = {
     ),
 }  # fmt: skip
 COUNTED: Final = tuple(name for name, one in ARRANGEMENTS.items() if one.edits)
+OF_TWO: Final = tuple(name for name, one in ARRANGEMENTS.items() if one.joins)
+# What no plural can be made of by rule, because its noun is not where a plural's is.
+_NEVER_MANY: Final = frozenset((
+    "book lying open", "hand waving hello", "waving hello", "heart broken in two", "tongue out",
+    "tongue out face", "laughing until crying face", "sun rising over water", "two fingers up",
+    "sun setting over buildings",
+))  # fmt: skip
 _ENGLISH: Final = inflect.engine()
-for _one, _many in (("(.*)taco", "$1tacos"), ("(.*)burrito", "$1burritos"),
-                    ("four by four", "four by fours")):  # fmt: skip
+for _one, _many in (
+    ("(.*)taco", "$1tacos"), ("(.*)burrito", "$1burritos"), ("four by four", "four by fours"),
+    ("(.*)dice", "$1dice"), ("game die", "game dice"), ("thumbs? (up|down)", "thumbs $1"),
+    ("face blowing a kiss", "faces blowing a kiss"),
+    ("face sticking out its tongue", "faces sticking out their tongues"),
+):  # fmt: skip
     _ENGLISH.defnoun(_one, _many)  # what inflect gets wrong of our words
 
 
-def any_arrangement(rng: Random) -> str:
+def any_arrangement(rng: Random, among: Sequence[str] = tuple(ARRANGEMENTS)) -> str:
     """The name of one, by their shares."""
-    return rng.choices(tuple(ARRANGEMENTS), [one.share for one in ARRANGEMENTS.values()])[0]
+    return rng.choices(among, [ARRANGEMENTS[name].share for name in among])[0]
 
 
 def can_stand_in(name: str, concept: Concept) -> bool:
@@ -116,7 +141,8 @@ def can_stand_in(name: str, concept: Concept) -> bool:
 
 def is_countable(noun: str) -> bool:
     """Whether there can be two of it: it has an article, and is not two things itself."""
-    return captions.with_article(noun).split(" ")[0] in ("a", "an") and " and " not in noun
+    has_one = captions.with_article(noun).split(" ")[0] in ("a", "an")
+    return has_one and " and " not in noun and noun not in _NEVER_MANY
 
 
 @cache
@@ -134,6 +160,12 @@ def instruction(name: str, thing: Concept, rng: Random) -> str:
     """One way to ask for this arrangement of what a picture shows."""
     words = _filled(rng.choice(ARRANGEMENTS[name].edits), (thing,), rng)
     return captions.as_typed(words, rng)
+
+
+def joining(name: str, things: Sequence[Concept], rng: Random) -> str:
+    """One way to ask for this arrangement of the things of two pictures."""
+    first, second = (captions.any_name(thing, rng) for thing in things)
+    return captions.as_typed(rng.choice(ARRANGEMENTS[name].joins).format(n=first, m=second), rng)
 
 
 def evaluation_phrase(name: str, things: Sequence[Concept]) -> str:

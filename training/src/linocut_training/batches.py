@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,24 +15,18 @@ from torch import Tensor
 from linocut_training import arrangements, captions, compositions, views
 from linocut_training.arrangements import ARRANGEMENTS
 from linocut_training.compositions import Composer, Composition
-from linocut_training.concepts import BEFORE, CONCEPTS, DRAWN, HELD_PAIRS, RIVALS
+from linocut_training.concepts import BEFORE, CONCEPTS, DRAWN, RIVALS
+from linocut_training.edits import Edits, Shown, is_shown
 from linocut_training.plans import Plan
 from linocut_training.tiles import Place
 
 RARE_SHARE = 0.3  # of the batches off the square grid: on grids of no ratio of the API
-# Of the edits; those of style are the hardest to learn.
-EDIT_SHARES: dict[captions.EditKind, float] = {"background": 0.22, "style": 0.58, "object": 0.2}
-NUMBER_SHARE = 0.12  # of all edits: to several of the thing, or to a smaller one
 # In stage four, where the rest is what the checkpoint before teaches anew: it was half forgotten.
 NEWEST_WHERE_TAUGHT = 0.4
 EMPTY_SHARE = 0.1  # captions left out, so that "no caption" is known too
-# Of a concept's placements on the square grid: words do not say where a thing stands, and a network
-# that has to average over many places draws soft edges. References show where: edits have them all.
-ASKED_PLACEMENTS = 2
 RIVAL_SHARE = 0.5  # of what is new and taken for another style: led away from that, not from none
 SHORT_WORDS = 36  # letters of a window's caption, if one of so many tries has no more
 SHORT_TRIES = 6
-Shown = views.View | Composition
 # What the checkpoint before teaches in stage four, by `Plan.known`.
 KNOWN: dict[str, Callable[[views.View], bool]] = {
     "nothing": lambda _: False,
@@ -47,6 +40,7 @@ RIVAL = [views.STYLE_NAMES.index(RIVALS.get(style, style)) for style in views.ST
 class Batch:
     """Clean latents and their captions, or instructions for references on the same grid.
 
+    references: as many latents as `clean_BCHW` has, for each picture of an edit that is given.
     known: whether each shows what the checkpoint before is to teach (`Plan.known`), or of an edit,
     whether a teacher knows what it asks for. kinds: of edits. Only captions have the rest. others:
     what guidance leads away from: the same asking for the style that theirs is taken for, if it is;
@@ -59,7 +53,7 @@ class Batch:
 
     clean_BCHW: Tensor
     captions: list[str]
-    reference_BCHW: Tensor | None = None
+    references: tuple[Tensor, ...] = ()
     kinds: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     known: list[bool] = field(default_factory=list)
@@ -72,14 +66,12 @@ class Batch:
     def to(self, device: str) -> Batch:
         """The same on a device."""
 
-        def there(latents: Tensor | None) -> Tensor | None:
-            return None if latents is None else latents.to(device)
-
+        square = self.square_BCHW
         return replace(
             self,
             clean_BCHW=self.clean_BCHW.to(device),
-            reference_BCHW=there(self.reference_BCHW),
-            square_BCHW=there(self.square_BCHW),
+            references=tuple(it.to(device) for it in self.references),
+            square_BCHW=None if square is None else square.to(device),
         )
 
 
@@ -98,10 +90,13 @@ class Source:
         self.beside = [max(self.grids[place]) - max(views.SQUARE) for place in self.of_ratios]
         self.rare = [place for place in elsewhere if self.grids[place] not in known]
         self.numbers = [{view: index for index, view in enumerate(of)} for of in self.views]
-        self.shown = [[index for index, view in enumerate(of) if _is_shown(view)]
+        self.shown = [[index for index, view in enumerate(of) if is_shown(view)]
                       for of in self.views]  # fmt: skip
         self.composer = Composer(work)
-        self.alike = [_alike(of, shown) for of, shown in zip(self.views, self.shown, strict=True)]
+        self.edits = [
+            Edits(grid, [of[index] for index in shown], self.composer)
+            for grid, of, shown in zip(self.grids, self.views, self.shown, strict=True)
+        ]
         self.asked, self.asked_anew = (
             [
                 _asked(of, [index for index in shown if self._is_new(of[index]) is is_new])
@@ -121,6 +116,8 @@ class Source:
         is_taught = not is_edit and not is_new
         off_square = kind.random() < plan.share_off_square(step, is_taught=is_taught)
         grid = self._grid(kind, rare_too=is_taught) if off_square else 0
+        if is_edit and kind.random() < plan.together_share:
+            return self._together(mine)
         if is_edit:
             return self._edits(grid, mine)
         if is_arranged and kind.random() < plan.window_share:
@@ -206,23 +203,32 @@ class Source:
 
     def _edits(self, grid: int, rng: random.Random) -> Batch:
         """Wanted pictures beside what they are made from; without words that is left as it is."""
-        wanted: list[Shown] = []
-        given: list[Shown] = []
-        words: list[str] = []
-        kinds: list[str] = []
-        known: list[bool] = []
-        for _ in range(self._size(grid, self.plan.batch, of_each=2)):
-            kind, target, reference, asked = self._edit(grid, rng)
-            is_empty = rng.random() < EMPTY_SHARE
-            words.append("" if is_empty else asked)
-            wanted.append(reference if is_empty else target)
-            given.append(reference)
-            kinds.append(kind)
-            known.append(not self._is_new(target))
+        chosen = [
+            self.edits[grid].any(rng) for _ in range(self._size(grid, self.plan.batch, of_each=2))
+        ]
+        is_empty = [rng.random() < EMPTY_SHARE for _ in chosen]
+        given = [edit.given[0] for edit in chosen]
+        pairs = list(zip(chosen, is_empty, strict=True))
         return Batch(
-            self._stacked(grid, wanted), words,
-            reference_BCHW=self._stacked(grid, given), kinds=kinds, known=known,
-        )  # fmt: skip
+            self._stacked(grid, [it.given[0] if empty else it.wanted for it, empty in pairs]),
+            ["" if empty else it.words for it, empty in pairs],
+            references=(self._stacked(grid, given),),
+            kinds=[it.kind for it in chosen],
+            known=[not self._is_new(it.wanted) for it in chosen],
+        )
+
+    def _together(self, rng: random.Random) -> Batch:
+        """Two things in a picture, beside pictures of each."""
+        count = self._size(0, self.plan.batch, of_each=3)
+        chosen = [self.edits[0].together(rng) for _ in range(count)]
+        given = zip(*(edit.given for edit in chosen), strict=True)
+        return Batch(
+            self._stacked(0, [edit.wanted for edit in chosen]),
+            [edit.words for edit in chosen],
+            references=tuple(self._stacked(0, some) for some in given),
+            kinds=[edit.kind for edit in chosen],
+            known=[False] * count,
+        )
 
     def _is_new(self, shown: Shown) -> bool:
         """Whether no teacher knows this kind of picture."""
@@ -230,42 +236,6 @@ class Source:
             return self.plan.arranged_is_new
         is_newest = self.plan.new_things_share > 0 and shown.concept >= len(BEFORE)
         return is_newest or views.STYLE_NAMES[shown.style] in self.plan.new_styles
-
-    def _edit(self, grid: int, rng: random.Random) -> tuple[str, Shown, views.View, str]:
-        """A kind, a wanted picture, one that differs from it in this, and words for the change."""
-        if rng.random() < NUMBER_SHARE:
-            view = self.views[grid][rng.choice(self.shown[grid])]
-            several = self.composer.of(view, self._colours(grid, view), rng)
-            if several is not None:
-                asked = arrangements.instruction(several.arrangement, CONCEPTS[view.concept], rng)
-                return "number", several, replace(view, colour=several.colour), asked
-        kind = rng.choices(tuple(EDIT_SHARES), tuple(EDIT_SHARES.values()))[0]
-        return kind, *self._view_edit(grid, kind, rng)
-
-    def _view_edit(
-        self, grid: int, kind: captions.EditKind, rng: random.Random
-    ) -> tuple[views.View, views.View, str]:
-        any_view = self.views[grid][rng.choice(self.shown[grid])]
-        there, instead = self._colours(grid, any_view), None
-        if kind == "background":
-            wanted = replace(any_view, colour=_any_colour(rng, there))
-            given = replace(wanted, colour=_any_colour(rng, there - {wanted.colour}))
-        elif kind == "style":
-            other = _another_style(any_view, rng)
-            in_both = there & self._colours(grid, replace(any_view, style=other))
-            wanted = replace(any_view, colour=_any_colour(rng, in_both))
-            given = replace(wanted, style=other)
-        else:
-            given = any_view
-            wanted = rng.choice(self.alike[grid].get((given.style, given.colour), [given]))
-            instead = CONCEPTS[wanted.concept]
-        style, colour = views.STYLE_NAMES[wanted.style], views.BACKGROUND_NAMES[wanted.colour]
-        shown = CONCEPTS[given.concept]
-        asked = captions.instruction(kind, shown, style, colour, rng, instead=instead)
-        return wanted, given, asked
-
-    def _colours(self, grid: int, view: views.View) -> set[int]:
-        return set(views.colours_on(self.grids[grid], view.concept, view.style, view.placement))
 
     def _take(self, grid: int, indices: list[int]) -> Tensor:
         return torch.from_numpy(self.latents[grid][indices].astype(np.float32))
@@ -298,15 +268,13 @@ class _Some:
     coloured: list[int]
 
     def any(self, rng: random.Random) -> int:
-        """One of those on white, in its share of all, or of the others; either may be empty."""
-        if not self.white or not self.coloured:
-            return rng.choice(self.white or self.coloured)
-        return rng.choice(self.white if rng.random() < views.WHITE_SHARE else self.coloured)
+        """One of them, those on white in their share of all."""
+        return views.any_of(self.white, self.coloured, rng)
 
 
 def _asked(of: list[views.View], shown: list[int]) -> tuple[_Some, _Some, _Some]:
     """Of the views that captions ask for: all, those known before, and those of the newest."""
-    here = [index for index in shown if of[index].placement < ASKED_PLACEMENTS]
+    here = [index for index in shown if of[index].placement < views.ASKED_PLACEMENTS]
     known = [index for index in here if of[index].concept < len(BEFORE)]
     newest = [index for index in here if of[index].concept >= len(BEFORE)]
     everything = _split(of, here)
@@ -317,33 +285,11 @@ def _asked(of: list[views.View], shown: list[int]) -> tuple[_Some, _Some, _Some]
     )
 
 
-def _alike(of: list[views.View], shown: list[int]) -> dict[tuple[int, int], list[views.View]]:
-    """The views that captions ask for, by style and background."""
-    alike = defaultdict(list)
-    for index in shown:
-        if of[index].placement < ASKED_PLACEMENTS:
-            alike[of[index].style, of[index].colour].append(of[index])
-    return dict(alike)
-
-
 def _split(of: list[views.View], some: list[int]) -> _Some:
     return _Some(
         [index for index in some if of[index].colour == views.WHITE],
         [index for index in some if of[index].colour != views.WHITE],
     )
-
-
-def _any_colour(rng: random.Random, among: set[int]) -> int:
-    return _Some(sorted(among & {views.WHITE}), sorted(among - {views.WHITE})).any(rng)
-
-
-def _is_shown(view: views.View) -> bool:
-    return (view.concept, views.STYLE_NAMES[view.style]) not in HELD_PAIRS
-
-
-def _another_style(view: views.View, rng: random.Random) -> int:
-    others = (replace(view, style=other) for other in range(len(views.STYLE_NAMES)))
-    return rng.choice([it.style for it in others if it.style != view.style and _is_shown(it)])
 
 
 def _in_two_styles(

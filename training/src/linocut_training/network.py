@@ -5,7 +5,7 @@ B batch   C channels   H W rows and columns of tokens   T text rows   L tokens
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -65,16 +65,16 @@ class Network(nn.Module):
 
     def forward(
         self, noisy_BCHW: Tensor, t_B: Tensor, guidance_B: Tensor, text_BTC: Tensor,
-        reference_BCHW: Tensor | None = None,
+        references: Sequence[Tensor] = (),
     ) -> Tensor:  # fmt: skip
-        """Velocity of the noisy latents, shaped like them."""
-        return self.beside(noisy_BCHW, t_B, guidance_B, text_BTC, reference_BCHW)[0]
+        """Velocity of the noisy latents, shaped like them and like each of the references."""
+        return self.beside(noisy_BCHW, t_B, guidance_B, text_BTC, references)[0]
 
     def beside(
         self, noisy_BCHW: Tensor, t_B: Tensor, guidance_B: Tensor, text_BTC: Tensor,
-        reference_BCHW: Tensor | None, *, corner: tuple[int, int] = (0, 0),
-    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-        """The velocity, and what comes out where the reference stands. [B, C, H, W] both
+        references: Sequence[Tensor], *, corner: tuple[int, int] = (0, 0),
+    ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+        """The velocity, and what comes out where each reference stands. [B, C, H, W] all
 
         Sampling has no use for the second. Training has: `transformer.REDRAWN_SHARE`. corner: row
         and column of the first token, where the latents are a part of a picture.
@@ -82,20 +82,20 @@ class Network(nn.Module):
         network, (rows, columns) = self.transformer, noisy_BCHW.shape[-2:]
         tokens = [noisy_BCHW.flatten(2).transpose(1, 2)]
         positions = [text_positions(text_BTC.shape[1]), grid_positions(rows, columns, 0, corner)]
-        if reference_BCHW is not None:
+        for number, reference_BCHW in enumerate(references, 1):
             tokens.append(reference_BCHW.flatten(2).transpose(1, 2))
-            positions.append(grid_positions(rows, columns, REFERENCE_TIME))
+            positions.append(grid_positions(rows, columns, REFERENCE_TIME * number))
         out_BLC = network(
             network.img_in(torch.cat(tokens, 1)).float(),  # so that the residual stream is fp32
             network.txt_in(text_BTC).float(),
             rotary=network.rotary(torch.cat(positions).to(noisy_BCHW.device)),
             modulation=network.modulation(t_B, guidance_B),
         )
-        grids = [
+        velocity, *redrawn = (
             part.transpose(1, 2).reshape(noisy_BCHW.shape)
             for part in out_BLC.split(rows * columns, dim=1)
-        ]
-        return grids[0], grids[1] if reference_BCHW is not None else None
+        )
+        return velocity, redrawn
 
 
 def compile_velocity(network: Network) -> None:

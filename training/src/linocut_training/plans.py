@@ -11,7 +11,8 @@ class Plan:
 
     weaker_after: the share of stage one after which its network is what stage two calls weaker.
     taught_batch: what a teacher teaches in stage four, if not as many: it has no noise of pictures.
-    edit_share, other_share: batches with a reference picture, and batches off the square grid;
+    edit_share, other_share: batches with reference pictures, and batches off the square grid;
+    together_share: of the former, those with two, whose things come together in one picture;
     shaped_share: the latter in stage four, which is about them, of what is no edit.
     newest_share: of the pictures that stage one's captions ask for, those of the newest things;
     None where all are new to the network.
@@ -40,6 +41,7 @@ class Plan:
     adam_rate: float = 1e-3
     text_share: float = 0.25
     edit_share: float = 0.16
+    together_share: float = 0
     other_share: float = 0.35
     shaped_share: float = 0.8
     newest_share: float | None = None
@@ -107,10 +109,11 @@ RECALLING = replace(
 # black and white, flat pictures, and several things in a picture. It learns these from pictures,
 # and what is known as RESHAPING does, from earlier.pt, too.
 ENRICHING = replace(
-    RESHAPING, shaped_steps=2300, batch=48, taught_batch=24, full_text_every=16, edit_share=0.12,
-    other_share=0.2, shaped_share=0.5, arranged_share=0.12, arranged_is_new=True, window_share=0.85,
-    new_styles=("flat", "pixel", "grayscale"), new_things_share=0.8, new_share=0.6,
-    known="drawn styles", leads_away=True, last_stage_share=0.7,
+    RESHAPING, shaped_steps=2150, batch=48, taught_batch=24, full_text_every=16, edit_share=0.18,
+    together_share=0.4, other_share=0.2, shaped_share=0.5, arranged_share=0.12,
+    arranged_is_new=True, window_share=0.85, new_styles=("flat", "pixel", "grayscale"),
+    new_things_share=0.8, new_share=0.6, known="drawn styles", leads_away=True,
+    last_stage_share=0.7,
 )  # fmt: skip
 PLANS = {
     "whole": WHOLE,

@@ -9,6 +9,7 @@ the third has learned of squares is taught on every canvas (`linocut_training.ca
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -208,7 +209,7 @@ def _errors(
     rows = tokens.rows(batch.captions)
     length = max(length, *map(len, rows + tokens.rows(batch.others)))
     noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-    is_edit = batch.reference_BCHW is not None
+    is_edit = bool(batch.references)
     t_B = noise_levels(count, generator, NOISE_ALONE_SHARE if is_edit else 0).to(clean.device)
     scale_B = torch.ones_like(t_B)
     if training.is_guided and batch.corner is None:
@@ -231,7 +232,7 @@ def _errors(
             )
     with training.network.watched(is_watched=bool(batch.names)) as seen:
         guess, redrawn = training.network.beside(
-            noisy, t_B, scale_B, text, batch.reference_BCHW, corner=batch.corner or (0, 0)
+            noisy, t_B, scale_B, text, batch.references, corner=batch.corner or (0, 0)
         )
         bound = _binding(seen, batch, tokens, length) if seen else guess.new_zeros(())
     error_B = (guess - target).square().mean((1, 2, 3))
@@ -241,7 +242,8 @@ def _errors(
         noisier.mean() if len(noisier) else error_B.detach().mean(),
         bound,
         # As a velocity without noise, so that the noisy tokens have little to add.
-        error_B.new_zeros(()) if redrawn is None else (redrawn + clean).square().mean(),
+        # Two things have no one place where they stand as they are given.
+        (redrawn[0] + clean).square().mean() if len(redrawn) == 1 else error_B.new_zeros(()),
     )
 
 
@@ -258,14 +260,13 @@ def _shown(
     generator: torch.Generator,
 ) -> Tensor:  # fmt: skip
     """What shows through the noise of edits: wanted pictures, and some of the network's own."""
-    assert batch.reference_BCHW is not None
     shown_BCHW = batch.clean_BCHW.clone()
     chosen_B = torch.rand(len(t_B), generator=generator).to(t_B.device) < MISTAKEN_SHARE
     chosen_B &= (t_B > MISTAKEN_FROM) & (t_B < 1)  # through noise alone nothing shows
     if chosen_B.any():
-        alone, reference = noise[chosen_B], batch.reference_BCHW[chosen_B]
+        alone, references = noise[chosen_B], [it[chosen_B] for it in batch.references]
         ones = torch.ones_like(t_B[chosen_B])
-        velocity = network(alone, ones, scale_B[chosen_B], text[chosen_B], reference)
+        velocity = network(alone, ones, scale_B[chosen_B], text[chosen_B], references)
         shown_BCHW[chosen_B] = (alone - velocity).to(shown_BCHW.dtype)
     return shown_BCHW
 
@@ -281,10 +282,9 @@ def _edited(
     mine = is_known.nonzero().flatten().tolist()
     if teacher is None or not mine:
         return target
-    assert batch.reference_BCHW is not None
     seeing, blind = (
-        _answers(teacher, noisy[mine], t_B[mine], length, reference)
-        for reference in (batch.reference_BCHW[mine], None)
+        _answers(teacher, noisy[mine], t_B[mine], length, references)
+        for references in ([it[mine] for it in batch.references], ())
     )
     rows = tokens.rows([batch.captions[index] for index in mine])
     empty, kinds = tokens.rows([""] * len(rows)), [batch.kinds[index] for index in mine]
@@ -375,14 +375,14 @@ def _taught(
 
 
 def _answers(
-    network: Network, noisy: Tensor, t_B: Tensor, length: int, reference_BCHW: Tensor | None = None
+    network: Network, noisy: Tensor, t_B: Tensor, length: int, references: Sequence[Tensor] = ()
 ) -> guidance.Velocity:
     """What a network says of these latents under any words and guidance; it learns nothing."""
 
     @torch.no_grad()
     def velocity(rows: list[list[int]], scale_B: Tensor) -> Tensor:
         text = context(network.text_encoder, rows, length)
-        result: Tensor = network(noisy, t_B, scale_B, text, reference_BCHW)
+        result: Tensor = network(noisy, t_B, scale_B, text, references)
         return result
 
     return velocity

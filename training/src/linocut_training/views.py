@@ -51,6 +51,9 @@ COLOURS_OF_RATIOS = 2  # white and another one
 CONCEPTS_ELSEWHERE = 0.12  # on each of the rare grids
 STYLES_ELSEWHERE = 2  # of those that are drawn, with one background
 INSIDE = 3  # a column of tokens that sees no border of a canvas
+# Of a concept's placements on the square grid: words do not say where a thing stands, and a network
+# that has to average over many places draws soft edges. References show where: edits have them all.
+ASKED_PLACEMENTS = 2
 WHITE_SHARE = 1 / 3  # of the backgrounds: it is what a caption without one means
 COLOUR_NAMES = tuple(BACKGROUNDS)
 WHITE = COLOUR_NAMES.index(DEFAULT_BACKGROUND)
@@ -128,6 +131,13 @@ def views_on(grid: Grid) -> Iterator[View]:
     ):
         for colour in colours_on(grid, concept, style, placement):
             yield View(concept, style, placement, colour)
+
+
+def any_of(white: Sequence[int], coloured: Sequence[int], rng: Random) -> int:
+    """One of those on white, in its share of all, or of the others; either may be empty."""
+    if not white or not coloured:
+        return rng.choice(white or coloured)
+    return rng.choice(white if rng.random() < WHITE_SHARE else coloured)
 
 
 def picture(work: Path, view: View, grid: Grid) -> NDArray[np.uint8]:
