@@ -234,13 +234,30 @@ def test_shares_are_of_all_pictures_each_judged_by_its_own_question() -> None:
     assert seen["two_things"] == {"pictures": 2, "found": 0.75, "all_found": 0.5}
 
 
-def test_pictures_are_asked_for_as_in_the_evaluation() -> None:
-    asked, how = arranged.requests(QUESTIONS), gates.read_rules()["drawing"]
-    assert list(asked) == [f"{number:03}" for number in range(1, 121)]
-    for one, request in zip(QUESTIONS, asked.values(), strict=True):
+def test_pictures_are_asked_for_as_in_the_evaluation(work) -> None:
+    asked, how = arranged.requests(QUESTIONS, work), gates.read_rules()["drawing"]
+    names = [f"{number:03}" for number in range(1, 121)]
+    assert list(asked) == names + [f"joined-{name}" for name in names[:60]]
+    for one, request in zip(QUESTIONS, asked.values(), strict=False):
         assert (request.prompt, request.seed) == (one.text, one.seed)
         assert request.references == ()
         assert {name: getattr(request, name) for name in how} == how
+
+
+def test_two_things_are_asked_for_again_by_pictures_that_the_words_do_not_name(work) -> None:
+    asked, how = arranged.requests(QUESTIONS, work), gates.read_rules()["drawing"]
+    for one, request in zip(QUESTIONS[:60], [*asked.values()][120:], strict=True):
+        place = {"beside": "next to", "above": "above"}[one.arrangement]
+        assert (request.prompt, request.seed) == (f"image 1 {place} image 2", one.seed)
+        assert {name: getattr(request, name) for name in how} == how
+        behind = (BACKGROUNDS[one.background], BACKGROUNDS["white"])
+        shown = [
+            np.frombuffer(it.rgb, np.uint8).reshape(it.height, it.width, 3)
+            for it in request.references
+        ]
+        assert [tuple(pixels[0, 0]) for pixels in shown] == list(behind)
+        seen = [tuple(map(int, pixels[128, 128])) for pixels in shown]
+        assert [KEYS[low + 256 * high] for _, low, high in seen] == one.wanted
 
 
 @pytest.fixture
@@ -254,6 +271,9 @@ def drawn(work, tmp_path, monkeypatch) -> Path:
         assert (folder, processes) == (checkpoint, 3)
         for one in QUESTIONS:
             assert requests[f"{one.number:03}"].prompt == one.text
+            if one.arrangement in arranged.JOINED:
+                right = picture() if "joined" in failing else real_answer(work, one)
+                Image.fromarray(right).save(out / f"joined-{one.number:03}.png")
             pixels = picture() if one.arrangement in failing else real_answer(work, one)
             Image.fromarray(pixels).save(out / f"{one.number:03}.png")
 
@@ -269,6 +289,9 @@ def test_two_things_have_to_be_found_half_as_often_as_in_perfect_pictures(work, 
     assert found["two_things_of_real"] == {"least": 0.5, "reached": 1.0, "passed": True}
     assert found["generated"]["two"] == {"pictures": 20, "found": 0, "all_found": 0}
     assert found["real"]["two"]["all_found"] == 1
+    all_of_two = {"pictures": 60, "found": 1, "all_found": 1}
+    assert found["generated"]["joined"] == found["real"]["joined"] == all_of_two
+    assert (work / "evaluation" / "sheet-joined.webp").exists()
     assert found["weights_sha256"] == arranged.fingerprint(drawn)
     written = json.loads((work / "evaluation" / "arranged.json").read_text(encoding="utf-8"))
     assert written == found
@@ -278,8 +301,9 @@ def test_two_things_have_to_be_found_half_as_often_as_in_perfect_pictures(work, 
     for index, one in enumerate(QUESTIONS):
         red, green, _ = pixels[height * (index // 10) + 72, width * (index % 10) + 2]
         assert (red > green) == (one.arrangement == "two")
-    arranged.draw_in_processes.failing[:] = ["beside"]
+    arranged.draw_in_processes.failing[:] = ["beside", "joined"]
     found = arranged.measure(drawn, work, processes=3)
+    assert found["generated"]["joined"]["found"] == 0
     assert found["two_things_of_real"] == {"least": 0.5, "reached": 0.3333, "passed": False}
 
 

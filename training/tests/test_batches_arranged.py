@@ -12,7 +12,7 @@ from linocut_training.batches import Batch, Source
 from linocut_training.captions import COLOUR_WORDS
 from linocut_training.compositions import Composition
 from linocut_training.concepts import CONCEPTS, DRAWN, RIVALS, STYLES
-from linocut_training.plans import ENRICHING, Plan
+from linocut_training.plans import ENRICHING, WIDENING, Plan
 from linocut_training.tiles import Tile
 
 OF_RATIOS = range(len(views.grids_of_ratios()))
@@ -210,7 +210,7 @@ def test_the_newest_things_have_their_share_of_what_is_new_and_no_teacher_is_ask
     training_folder, which, monkeypatch
 ) -> None:
     monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
-    plan = replace(ENRICHING, batch=8, taught_batch=8, arranged_share=0, edit_share=0)
+    plan = replace(WIDENING, batch=8, taught_batch=8, arranged_share=0, edit_share=0)
     source, new, taught = Source(training_folder, plan), [], []
     for step in range(300):
         batch = source.batch(step, 0)
@@ -220,14 +220,18 @@ def test_the_newest_things_have_their_share_of_what_is_new_and_no_teacher_is_ask
     newest = [view for view in new if view.concept == 1]
     assert abs(len(newest) / len(new) - plan.new_things_share) < 0.05
     assert {view.style for view in newest} == set(range(len(STYLES)))
-    assert {view.style for view in new if view.concept == 0} == NEW_STYLES
+    assert {view.style for view in new if view.concept == 0} == {
+        views.STYLE_NAMES.index(style) for style in plan.new_styles
+    }
     assert {view.concept for view in taught} == {0}
-    assert {view.style for view in taught} == set(range(len(STYLES))) - NEW_STYLES
+    assert {view.style for view in taught} == set(range(len(STYLES))) - {
+        views.STYLE_NAMES.index(style) for style in plan.new_styles
+    }
 
 
 def test_of_the_newest_things_no_teacher_knows_an_edit(training_folder, which, monkeypatch) -> None:
     monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
-    plan, found = replace(ENRICHING, batch=60, new_styles=()), set()
+    plan, found = replace(WIDENING, batch=60, new_styles=()), set()
     source = Source(training_folder, plan)
     batch = source._edits(0, Random(0))
     for clean, is_known in zip(batch.clean_BCHW, batch.known, strict=True):
@@ -251,7 +255,7 @@ def test_what_a_teacher_teaches_comes_in_batches_of_its_own_size_in_stage_four(
 ) -> None:
     plan = replace(
         ENRICHING, steps=20, batch=12, taught_batch=5, other_share=0, shaped_share=0,
-        window_share=0, together_share=0,
+        window_share=0,
     )  # fmt: skip
     source, sizes = Source(training_folder, plan), {}
     for step in range(60):

@@ -111,6 +111,7 @@ def test_an_unfinished_training_is_not_exported_unasked(run, ran, capsys) -> Non
         ("cpu", ("--from", "earlier", "--plan", "reshaping"), 3, plans.RESHAPING),
         ("cpu", ("--from", "earlier", "--plan", "recalling"), 3, plans.RECALLING),
         ("cpu", ("--from", "earlier", "--plan", "enriching"), 3, plans.ENRICHING),
+        ("cpu", ("--from", "earlier", "--plan", "widening"), 3, plans.WIDENING),
         ("cuda", (), 1, plans.on_gpu(plans.WHOLE)),
         ("cuda", ("--from", "earlier", "--plan", "growing"), 1, plans.on_gpu(plans.GROWING)),
     ],

@@ -41,7 +41,7 @@ PREVIEW_TOKENS = 16  # a side, at most
 PREVIEW_PIXELS = 256
 PREVIEW_SECONDS = 1.0
 DEMO_WARNING = (
-    "drawn by {name}, a small demo checkpoint that knows some three hundred pictograms; "
+    "drawn by {name}, a small demo checkpoint that knows a few hundred pictograms; "
     "it is not FLUX.2 [dev]"
 )
 

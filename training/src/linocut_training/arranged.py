@@ -2,7 +2,8 @@
 
 `python -m linocut_training.arranged WORK CHECKPOINT`. Every thing is looked at in the part of the
 picture where the training puts it; drawn elsewhere it is not found. The questions stand in
-training/evaluation/arranged.tsv, committed before the training that they judge.
+training/evaluation/arranged.tsv, committed before the training that they judge. Two things are
+asked for once more by a picture of each, which the words do not name.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -27,11 +28,19 @@ from linocut_training.concepts import (
     BEFORE,
     CONCEPT_OF,
     CONCEPTS,
+    DEFAULT_BACKGROUND,
     DEFAULT_STYLE,
     HELD_PAIRS,
     Concept,
 )
-from linocut_training.evaluate import draw_in_processes, fingerprint, read, save_sheet, tile
+from linocut_training.evaluate import (
+    draw_in_processes,
+    fingerprint,
+    read,
+    save_sheet,
+    tile,
+    to_picture,
+)
 from linocut_training.gates import COLOURS, SIDE, Pixels
 from linocut_training.tiles import Place, Tile
 
@@ -39,6 +48,8 @@ TABLE: Final = "arranged.tsv"
 COUNTS: Final = {"beside": 40, "above": 20, "two": 20, "three": 20, "small": 20}
 IN_ANY_ORDER: Final = "beside"  # "a cat and a ball" does not say which is where
 COLUMNS: Final = 10  # of the sheet
+JOINED: Final = {"beside": "image 1 next to image 2", "above": "image 1 above image 2"}
+JOINED_COLUMNS: Final = 5
 SMALL: Final = 0.62  # of the picture's side, by the frame around all that is in it
 
 
@@ -154,12 +165,43 @@ def shares(asked: Sequence[Question], found: Sequence[Found]) -> dict[str, dict[
     return {name: of(name) for name in COUNTS} | {"two_things": of("beside", "above")}
 
 
-def requests(asked: Sequence[Question]) -> dict[str, ImageRequest]:
-    """The pictures as any user of the engine would ask for them, by number."""
+def joined(asked: Sequence[Question]) -> list[Question]:
+    """The questions about two things, asked by pictures: as `given` has them, in this order."""
+    return [
+        replace(one, text=JOINED[one.arrangement]) for one in asked if one.arrangement in JOINED
+    ]
+
+
+def given(work: Path, one: Question) -> tuple[Pixels, ...]:
+    """A real picture of each thing, the first on the background asked for, the others on white."""
+    return tuple(
+        gates.real_picture(work, f"joined/{one.number}/{turn}", key, one.style, behind)
+        for turn, (key, behind) in enumerate(
+            zip(one.wanted, (one.background, DEFAULT_BACKGROUND), strict=True)
+        )
+    )
+
+
+def requests(asked: Sequence[Question], work: Path) -> dict[str, ImageRequest]:
+    """The pictures as any user of the engine would ask for them, by number, and if joined."""
     how = gates.read_rules()["drawing"]
-    return {
+    by_words = {
         f"{one.number:03}": ImageRequest(prompt=one.text, seed=one.seed, **how) for one in asked
     }
+    by_pictures = {
+        _joined_name(one): ImageRequest(
+            prompt=one.text,
+            seed=one.seed,
+            references=tuple(map(to_picture, given(work, one))),
+            **how,
+        )
+        for one in joined(asked)
+    }
+    return by_words | by_pictures
+
+
+def _joined_name(one: Question) -> str:
+    return f"joined-{one.number:03}"
 
 
 def measure(checkpoint: Path, work: Path, *, processes: int = 2) -> dict[str, Any]:
@@ -167,13 +209,14 @@ def measure(checkpoint: Path, work: Path, *, processes: int = 2) -> dict[str, An
     asked = gates.read_table(gates.FOLDER / TABLE, Question)
     folder = work / "evaluation" / "arranged"
     folder.mkdir(parents=True, exist_ok=True)
-    draw_in_processes(checkpoint, requests(asked), folder, processes)
+    draw_in_processes(checkpoint, requests(asked, work), folder, processes)
     judge = Judge.open(work)
     pictures = [read(folder / f"{one.number:03}.png") for one in asked]
     seen = judged(judge, asked, pictures)
     sheet(folder.with_name("sheet-arranged.webp"), asked, pictures, seen)
-    drawn = shares(asked, seen)
+    drawn = shares(asked, seen) | {"joined": _measure_joined(judge, asked, folder, work)}
     real = shares(asked, judged(judge, asked, [real_answer(work, one) for one in asked]))
+    real["joined"] = real["two_things"]
     least = gates.read_rules()["arranged"]["two_things"]
     reached = gates.of_real(drawn["two_things"], real["two_things"])["all_found"]
     found = {
@@ -184,6 +227,20 @@ def measure(checkpoint: Path, work: Path, *, processes: int = 2) -> dict[str, An
     }
     folder.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
+
+
+def _measure_joined(
+    judge: Judge, asked: Sequence[Question], folder: Path, work: Path
+) -> dict[str, float]:
+    of_two = joined(asked)
+    pictures = [read(folder / f"{_joined_name(one)}.png") for one in of_two]
+    seen = judged(judge, of_two, pictures)
+    tiles = [
+        tile([*given(work, one), pixels], one.text, ", ".join(it.seen), right=it.is_right)
+        for one, pixels, it in zip(of_two, pictures, seen, strict=True)
+    ]
+    save_sheet(folder.with_name("sheet-joined.webp"), tiles, JOINED_COLUMNS)
+    return shares(of_two, seen)["two_things"]
 
 
 def sheet(

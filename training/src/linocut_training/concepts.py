@@ -65,7 +65,7 @@ class BadVocabulary(ValueError):
     """A row of the vocabulary that cannot be meant; the message says which, and why."""
 
 
-# What the checkpoint learned first and later, and what it shall learn.
+# What the checkpoint learned first and later, what it is learning, and what it shall learn.
 EDITIONS: Final = ("first", "second", "third", "next")
 KNOWN_GROUPS: Final = (
     *("food", "animals", "vehicles", "buildings", "nature", "objects", "faces"),
@@ -137,7 +137,7 @@ _EDITION: Final = read_vocabulary(
 
 FIRST: Final = _EDITION["first"]
 BEFORE: Final = FIRST + _EDITION["second"]  # what the checkpoint before knows
-CONCEPTS: Final = BEFORE + _EDITION["third"]
+CONCEPTS: Final = BEFORE + _EDITION["third"]  # and what it learns just now, if anything
 VOCABULARY: Final = tuple(concept for concepts in _EDITION.values() for concept in concepts)
 GROUPS: Final = tuple(dict.fromkeys(concept.group for concept in CONCEPTS))
 CONCEPT_OF: Final = {concept.key: concept for concept in CONCEPTS}

@@ -37,7 +37,7 @@ def mixed(one: dict[str, Tensor], other: dict[str, Tensor], share: float) -> dic
 
 
 def main() -> None:
-    """Mix, and leave it in the work folder, where `--plan enriching` looks for it, or in `out`."""
+    """Mix, and leave it in `out`, or where `--plan enriching` and `widening` look for teachers."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("one", type=Path, help="folder of a checkpoint")
     parser.add_argument("other", type=Path)
