@@ -44,11 +44,11 @@ class Batch:
     known: whether each shows what the checkpoint before is to teach (`Plan.known`), or of an edit,
     whether a teacher knows what it asks for. kinds: of edits. Only captions have the rest. others:
     what guidance leads away from: the same asking for the style that theirs is taken for, if it is;
-    of what is new none, or in half of the cases these. square_BCHW: off the square
-    grid, what stands in the middle. is_new: whether no teacher knows what they show, so that
-    pictures alone can teach it. corner: where in the square a part of it begins, of which these are
-    the tokens; None where they are whole pictures. names: of such parts with things of two names,
-    what each of them may be called; tiles: where they stand there.
+    of what is new none, or in half of the cases these. square_BCHW: off the square grid, what
+    stands in the middle. is_new: whether no teacher knows what they show, so that pictures alone
+    can teach it. corner: where in the square a part of it begins, of which these are the tokens;
+    None where they are whole pictures. names: of such parts with things of two names, what each of
+    them may be called; tiles: where they stand there.
     """
 
     clean_BCHW: Tensor
