@@ -79,8 +79,8 @@ class Edits:
         name = arrangements.any_arrangement(rng, arrangements.OF_TWO)
         wanted = self.composer.any(rng, name)
         first, second = (
-            views.View(concept, wanted.style, placement, wanted.colour)
-            for concept, placement in zip(wanted.concepts, self._placements(rng), strict=True)
+            views.View(concept, wanted.style, rng.randrange(views.PLACEMENTS), wanted.colour)
+            for concept in wanted.concepts
         )
         if wanted.colour not in self._colours(first):
             wanted = replace(wanted, colour=views.WHITE)
@@ -88,10 +88,6 @@ class Edits:
         second = replace(second, colour=_any_colour(rng, self._colours(second)))
         things = [CONCEPTS[concept] for concept in wanted.concepts]
         return Edit("together", wanted, (first, second), arrangements.joining(name, things, rng))
-
-    def _placements(self, rng: Random) -> tuple[int, int]:
-        first, second = (rng.randrange(views.PLACEMENTS) for _ in range(2))
-        return first, second
 
     def _colours(self, view: views.View) -> set[int]:
         return set(views.colours_on(self.grid, view.concept, view.style, view.placement))

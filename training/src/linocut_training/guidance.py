@@ -24,7 +24,7 @@ Velocity = Callable[[Rows, Tensor], Tensor]  # of captions, with a guidance each
 STYLE_SHARE: Final = 0.5  # of (w - 1), by which another style is left
 OWN_SHARE: Final = 0.75  # of (w - 1), by which what no teacher knows is brought out
 PLAIN_SHARE: Final = 0.25  # of edits at a guidance of 1
-# Of what is new: to be asked for two answers more costs the time of two pictures in three, and
+# Of what is new: the two answers more that guidance asks for make a picture two thirds dearer, and
 # small things, which were learned at 1 alone, are drawn under guidance all the same. Up to the
 # twelfth edition it was a quarter as well.
 NEW_PLAIN_SHARE: Final = 0.6
