@@ -116,8 +116,8 @@ ENRICHING = replace(
 )  # fmt: skip
 # The same with the newest things, and flat pictures: so many steps for eighty things (decision 11).
 WIDENING = replace(
-    ENRICHING, shaped_steps=1700, batch=48, arranged_share=0.2,
-    new_styles=("flat", "pixel", "grayscale"), new_things_share=0.8, new_share=0.54,
+    ENRICHING, shaped_steps=2100, batch=48, taught_batch=32, arranged_share=0.2,
+    new_styles=("flat", "pixel", "grayscale"), new_things_share=0.82, new_share=0.44,
 )  # fmt: skip
 PLANS = {
     "whole": WHOLE,
