@@ -118,7 +118,6 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(
         batch = source._edits(grid, random.Random(step))
         tokens = batch.clean_BCHW[:, 0].numel() + batch.references[0][:, 0].numel()
         assert 0.8 * Plan().batch * 64 < tokens <= Plan().batch * 64
-        assert batch.others == []
         assert batch.known == [True] * len(batch.captions)
         assert batch.square_BCHW is None
         pairs = zip(numbers(batch.clean_BCHW), numbers(batch.references[0]), strict=True)
@@ -150,6 +149,22 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(
     # there, and all those of style, but between two that have the same other one.
     least, most = ((0.2, 0.4), (0.7, 0.9))[grid]
     assert least < on_white.count(True) / len(on_white) < most
+
+
+def test_an_edit_comes_with_words_for_what_is_wanted_in_two_styles(source, monkeypatch) -> None:
+    monkeypatch.setattr(captions, "caption", lambda *asked: asked[:3])
+    monkeypatch.setattr(edits, "NUMBER_SHARE", 0)
+    rivalled = 0
+    for step in range(4):
+        batch = source._edits(0, random.Random(step))
+        wanted = [source.views[0][number] for number in numbers(batch.clean_BCHW)]
+        for view, told, other in zip(wanted, batch.told, batch.others, strict=True):
+            concept, style = CONCEPTS[view.concept], views.STYLE_NAMES[view.style]
+            behind = views.BACKGROUND_NAMES[view.colour]
+            assert told == (concept, style, behind)
+            assert other == (concept, RIVALS.get(style, style), behind)
+            rivalled += other != told
+    assert rivalled
 
 
 def share_of_the_second(source: Source, steps: range) -> float:

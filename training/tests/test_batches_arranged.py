@@ -229,16 +229,22 @@ def test_the_newest_things_have_their_share_of_what_is_new_and_no_teacher_is_ask
     }
 
 
-def test_of_the_newest_things_no_teacher_knows_an_edit(training_folder, which, monkeypatch) -> None:
-    monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
-    plan, found = replace(WIDENING, batch=60, new_styles=()), set()
-    source = Source(training_folder, plan)
-    batch = source._edits(0, Random(0))
-    for clean, is_known in zip(batch.clean_BCHW, batch.known, strict=True):
-        if isinstance(told := which(clean), int):
-            found.add((source.views[0][told].concept, is_known))
-    assert {(0, True), (1, False)} <= found
-    assert (0, False) not in found
+def test_where_all_text_rows_are_there_parts_of_pictures_are_asked_for_in_any_words(
+    source, monkeypatch
+) -> None:
+    monkeypatch.setattr(batches, "_words", lambda shown, rng: ("x" * rng.randrange(20, 80), ""))
+    short, long = (source._window("beside", Random(0), is_short=it) for it in (True, False))
+    are_short = [[len(it) <= batches.SHORT_WORDS for it in some.captions] for some in (short, long)]
+    assert are_short[0].count(True) > 0.7 * len(are_short[0])
+    assert are_short[1].count(True) < 0.4 * len(are_short[1])
+    plan = replace(ENRICHING, arranged_share=1, edit_share=0, window_share=1)
+    asked: list[bool] = []
+    monkeypatch.setattr(source, "plan", plan)
+    monkeypatch.setattr(source, "_window", lambda *_, is_short: asked.append(is_short))
+    for step in range(32):
+        source.batch(step, 0)
+    assert asked == [not plan.has_full_text(step) for step in range(32)]
+    assert asked.count(False) == 2
 
 
 def test_where_no_style_is_new_all_styles_are_taught(source) -> None:
@@ -282,8 +288,11 @@ def test_what_the_checkpoint_before_teaches_is_the_plans_to_say(
     assert seen == set(STYLES)
 
 
-@pytest.mark.parametrize("plan", [Plan(), ENRICHING])
-def test_which_edits_a_teacher_knows_is_the_plans_to_say(plan, training_folder, which) -> None:
+@pytest.mark.parametrize("plan", [Plan(), ENRICHING, WIDENING])
+def test_teachers_know_the_edits_of_all_things_but_the_newest(
+    plan, training_folder, which, monkeypatch
+) -> None:
+    monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
     source, found = Source(training_folder, replace(plan, batch=60)), set()
     for seed in range(6):
         batch = source._edits(0, Random(seed))
@@ -292,14 +301,25 @@ def test_which_edits_a_teacher_knows_is_the_plans_to_say(plan, training_folder, 
         ):
             told = which(clean)
             assert not words or (said == "number") == (not isinstance(told, int))
-            kind = "several"
-            if isinstance(told, int):
-                is_new = source.views[0][told].style in NEW_STYLES
-                kind = "new style" if is_new else "another picture"
-            if words:  # without words the reference is given back
-                assert is_known == (plan is not ENRICHING or kind == "another picture")
-                found.add(kind)
-    assert len(found) == 3
+            is_one = isinstance(told, int)
+            thing = source.views[0][told] if is_one else next(iter(told[1].values()))
+            assert is_known == (plan is not WIDENING or thing.concept == 0)
+            found.add((thing.concept, is_one))
+    assert len(found) == 4
+
+
+def test_of_the_newest_things_guidance_leads_away_from_no_words(
+    training_folder, which, monkeypatch
+) -> None:
+    monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
+    source, others = Source(training_folder, replace(WIDENING, batch=60)), set()
+    for seed in range(3):
+        batch = source._edits(0, Random(seed))
+        pairs = zip(batch.told, batch.others, batch.known, strict=True)
+        others |= {(is_known, other == "", other == told) for told, other, is_known in pairs}
+    assert {(True, False, True), (False, True, False)} <= others
+    assert (False, False, True) not in others
+    assert not any(is_empty for is_known, is_empty, _ in others if is_known)
 
 
 @pytest.mark.parametrize("grid", [0, 1, 2])

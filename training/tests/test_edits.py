@@ -5,7 +5,7 @@ from random import Random
 import pytest
 import torch
 
-from linocut_training import arrangements, edits, transformer, views
+from linocut_training import arrangements, compositions, edits, transformer, views
 from linocut_training.batches import Source
 from linocut_training.concepts import CONCEPTS
 from linocut_training.plans import Plan
@@ -18,21 +18,28 @@ def source(training_folder) -> Source:
     return Source(training_folder, Plan(together_share=0.5))
 
 
-def test_what_two_pictures_show_stands_in_one_on_the_background_of_the_first(source, which) -> None:
+def test_what_two_pictures_show_stands_in_one_on_the_background_of_the_first(
+    source, which, monkeypatch
+) -> None:
+    monkeypatch.setattr(compositions, "say", lambda shown, *how: (shown.concepts, *how[:2]))
     arranged, colours = set(), set()
     for seed in range(3):
         batch = source._together(Random(seed))
         assert set(batch.kinds) == {"together"}
-        assert not any(batch.known)
+        assert all(batch.known)
         assert all(batch.captions)
         assert len(batch.references) == 2
         assert len(batch.clean_BCHW) == Plan().batch // 3
-        for clean, *given in zip(batch.clean_BCHW, *batch.references, strict=True):
+        for clean, told, *given in zip(
+            batch.clean_BCHW, batch.told, *batch.references, strict=True
+        ):
             colour, found = which(clean)
             first, second = (source.views[0][which(latents)] for latents in given)
             things = list(found.values())
             assert [tile.concept for tile in things] == [first.concept, second.concept]
             assert {tile.style for tile in things} == {first.style} == {second.style}
+            style, behind = views.STYLE_NAMES[first.style], views.BACKGROUND_NAMES[colour]
+            assert told == ((first.concept, second.concept), style, behind)
             assert first.colour == colour
             arranged.add(tuple(found))
             colours.add((first.colour == second.colour, colour == views.WHITE))
@@ -63,6 +70,17 @@ def test_edits_of_two_pictures_come_in_their_share(training_folder) -> None:
             assert len(source.batch(step, 1).references) == 2  # all processes the same
     assert abs(counts[2] / (counts[1] + counts[2]) - 0.4) < 0.1
     assert abs(counts[0] / 300 - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("grid", [0, 1])
+def test_an_edit_of_pixel_art_asks_for_the_one_place_that_it_may_show(source, grid) -> None:
+    pixel, seen = views.STYLE_NAMES.index("pixel"), 0
+    for seed in range(200):
+        edit = source.edits[grid].any(Random(seed))
+        if edit.kind == "style" and edit.given[0].style == pixel:
+            assert (edit.wanted.placement, edit.given[0].placement) == (0, 0)
+            seen += 1
+    assert seen > 10
 
 
 def test_where_the_background_is_none_of_the_firsts_it_is_white(source, monkeypatch) -> None:

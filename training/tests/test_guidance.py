@@ -63,30 +63,6 @@ def test_the_learner_is_asked_and_not_taught_by_its_own_guidance() -> None:
     assert not added.requires_grad
 
 
-@pytest.mark.parametrize(
-    ("kind", "seen", "said"), [("background", 0.5, 0), ("style", 0.5, 0.25), ("object", 0, 0)]
-)
-def test_edits_are_led_by_what_is_seen_or_said_as_is_best_for_their_kind(kind, seen, said) -> None:
-    scale_B = torch.tensor([0.0, 1.0, 2.0, 5.0, 9.0])
-    asked = 8 if seen else 8 * scale_B  # its own guidance, where it is not led
-    velocity = guidance.edited(
-        answers(of_2=8, of_1=5), answers(of_2=2, of_1=1), [[1, 2]] * 5, [[1]] * 5, scale_B,
-        kinds=[kind] * 5,
-    )  # fmt: skip
-    push = torch.tensor([0, 0, 1, 4, 4])
-    wanted = asked + seen * push * (8 - 2) + said * push * (8 - 5)
-    assert torch.allclose(velocity.flatten(), wanted.float())
-
-
-def test_edits_of_several_kinds_are_each_led_in_their_own_way() -> None:
-    kinds, scale_B = [*guidance.EDIT_LEADS], torch.full((4,), 3.0)
-    seeing, blind = answers(of_2=8, of_1=5), answers(of_2=2, of_1=1)
-    together = guidance.edited(seeing, blind, [[1, 2]] * 4, [[1]] * 4, scale_B, kinds=kinds)
-    for kind, velocity in zip(kinds, together, strict=True):
-        alone = guidance.edited(seeing, blind, [[1, 2]], [[1]], scale_B[:1], kinds=[kind])
-        assert torch.allclose(velocity, alone[0])
-
-
 @pytest.mark.parametrize("share", [guidance.PLAIN_SHARE, guidance.NEW_PLAIN_SHARE])
 def test_as_many_as_are_to_be_plain_have_no_guidance(share) -> None:
     new, usual = (

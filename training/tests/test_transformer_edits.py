@@ -1,14 +1,14 @@
 """Edits learn from pictures and from a teacher, and so does what stands where the reference is."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from linocut_training import guidance, transformer
+from linocut_training import batches, guidance, transformer
 from linocut_training.batches import Batch, Source
+from linocut_training.concepts import CONCEPTS
 from linocut_training.network import Network
 from linocut_training.optim import Average
 from linocut_training.plans import Plan
@@ -28,7 +28,7 @@ def seeded() -> torch.Generator:
 def test_edits_learn_from_pictures_in_every_stage(
     stage, training_folder, alone, monkeypatch
 ) -> None:
-    # Where no teacher knows them nobody is asked, and who is right has no error.
+    # Where there is no guidance nobody is asked, and who is right has no error.
     steps = [2 if number == stage else 0 for number in range(1, 5)]
     names = ("steps", "guided_steps", "styled_steps", "shaped_steps")
     plan = replace(TINY, **dict(zip(names, steps, strict=True)), edit_share=1.0)
@@ -40,13 +40,12 @@ def test_edits_learn_from_pictures_in_every_stage(
         raise AssertionError("somebody was asked")
 
     monkeypatch.setattr(transformer, "_answers", nobody)
+    monkeypatch.setattr(guidance, "scales", lambda count, *_, **__: torch.ones(count))
     batch, tokens = Source(training_folder, plan).batch(0, 0), transformer.Tokens(training_folder)
-    batch = replace(batch, known=[False] * len(batch.known))
     assert len(batch.references) == 1
     clean = batch.clean_BCHW
 
     def right(noisy, t_B, scale_B, text, references, **_) -> tuple[Tensor, list[Tensor]]:
-        assert (scale_B != 1).any() == (stage > 1)
         level, (given,), (asked,) = t_B[:, None, None, None], batch.references, references
         its = clean[[next(i for i, it in enumerate(given) if it.equal(one)) for one in asked]]
         return (noisy - its) / level + (1 - right.share), [-its * right.share]
@@ -64,75 +63,65 @@ def moved(network: Network, by: float) -> None:
             parameter.add_(by * torch.randn(parameter.shape, generator=seeded()))
 
 
-def begun(work: Path, plan: Plan, *, with_editor: bool) -> Training:
-    """A training of stage four that has learned a little by itself, and has its teachers."""
-    if with_editor:
-        editor = Network(3)
-        moved(editor, 0.3)
-        torch.save(editor.state_dict(), work / transformer.EDITOR)
-    training = transformer.begin(work, plan, Stretch())
+@pytest.fixture
+def begun(training_folder, monkeypatch) -> tuple[Training, Batch, transformer.Tokens]:
+    """A training of stage four that has learned a little, and edits of old things and new ones."""
+    monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
+    monkeypatch.setattr(transformer, "MISTAKEN_SHARE", 0)
+    plan = replace(
+        TINY, steps=0, guided_steps=0, styled_steps=0, edit_share=1.0, batch=80,
+        new_things_share=0.5, leads_away=True,
+    )  # fmt: skip
+    training = transformer.begin(training_folder, plan, Stretch())
     moved(training.network, 0.2)
     training.average = Average(training.network)
     training.take_copies(plan)
     moved(training.network, 0.05)
-    return training
-
-
-@pytest.mark.parametrize("by", ["an editor", "the stage before"])
-def test_a_guided_edit_is_what_its_teacher_says_led_by_its_kind(
-    by, training_folder, monkeypatch
-) -> None:
-    plan = replace(
-        TINY, steps=0, guided_steps=0, styled_steps=0, edit_share=1.0, batch=80,
-        new_styles=("flat",), arranged_is_new=True,
-    )  # fmt: skip
-    training = begun(training_folder, plan, with_editor=by == "an editor")
-    network = training.network
-    batch, tokens = Source(training_folder, plan).batch(0, 0), transformer.Tokens(training_folder)
+    batch = Source(training_folder, plan).batch(0, 0)
     batch = replace(
         batch,
         clean_BCHW=batch.clean_BCHW.clamp(-3, 3),
         references=tuple(it.clamp(-3, 3) for it in batch.references),
     )
-    monkeypatch.setattr(transformer, "MISTAKEN_SHARE", 0)
-    rng, count, length = seeded(), len(batch.captions), 64
-    noise = torch.randn(batch.clean_BCHW.shape, generator=rng)
+    return training, batch, transformer.Tokens(training_folder)
+
+
+def test_a_guided_edit_learns_its_wanted_picture_moved_as_words_for_it_are(begun) -> None:
+    training, batch, tokens = begun
+    rng, count, length, clean = seeded(), len(batch.captions), 64, batch.clean_BCHW
+    noise = torch.randn(clean.shape, generator=rng)
     t_B = transformer.noise_levels(count, rng, transformer.NOISE_ALONE_SHARE)
     scale_B = guidance.scales(count, rng, plain_share=guidance.PLAIN_SHARE)
-    noisy, level = (
-        torch.lerp(batch.clean_BCHW, noise, t_B[:, None, None, None]),
-        t_B[:, None, None, None],
-    )
-    rows, teacher = tokens.rows(batch.captions), training.editor or training.styled
-    assert (teacher is training.editor) == (by == "an editor")
+    seen_B, ones, led_B = t_B.clamp(max=0.9), torch.ones(count), scale_B.clamp(1, 3)
+    level, seen = t_B[:, None, None, None], seen_B[:, None, None, None]
+    push = (led_B - 1)[:, None, None, None]
+
+    def said(network: Network, words: list[str], scales_B: Tensor) -> Tensor:
+        text = transformer.context(network.text_encoder, tokens.rows(words), length)
+        answer: Tensor = network(torch.lerp(clean, noise, seen), seen_B, scales_B, text)
+        return answer
+
     with torch.no_grad():
-        ones, references = torch.ones_like(t_B), batch.references
-        text = transformer.context(teacher.text_encoder, rows, length)
-        empty = transformer.context(teacher.text_encoder, tokens.rows([""] * count), length)
-        plain = teacher(noisy, t_B, ones, text, references)
-        guided = teacher(noisy, t_B, scale_B, text, references)
-        seen = plain - teacher(noisy, t_B, ones, text)
-        said = plain - teacher(noisy, t_B, ones, empty, references)
-        text = transformer.context(network.text_encoder, rows, length)
-        guess = network(noisy, t_B, scale_B, text, references)
-    assert min(it.abs().max() for it in (seen, said, guided - plain)) > 0.05
-    push = (scale_B.clamp(1, 5) - 1)[:, None, None, None]
-    by_kind = {
-        "background": plain + 0.5 * push * seen,
-        "style": plain + push * (0.5 * seen + 0.25 * said),
-        "object": guided,
-    }
-    is_known = [it and scale > 1 for it, scale in zip(batch.known, scale_B, strict=True)]
-    assert {kind for kind, it in zip(batch.kinds, is_known, strict=True) if it} == set(by_kind)
-    assert not all(is_known)
-    target = (noisy - batch.clean_BCHW) / level
-    for index in (index for index, it in enumerate(is_known) if it):
-        target[index] = by_kind[batch.kinds[index]][index]
+        asked, other = (said(training.styled, it, led_B) for it in (batch.told, batch.others))
+        taught = asked + guidance.STYLE_SHARE * push * (asked - other)
+        taught -= said(training.styled, batch.told, ones)
+        told, none = (said(training.network, it, ones) for it in (batch.told, batch.others))
+        own = guidance.OWN_SHARE * push * (told - none)
+        text = transformer.context(training.network.text_encoder, tokens.rows(batch.captions), 64)
+        noisy = torch.lerp(clean, noise, level)
+        guess = training.network(noisy, t_B, scale_B, text, batch.references)
+    is_known = torch.tensor(batch.known)[:, None, None, None]
+    added = torch.where(is_known, taught, own) * (led_B > 1)[:, None, None, None]
+    for some in (batch.known, [not it for it in batch.known]):
+        assert added[torch.tensor(some)].abs().max() > 0.05
+    assert (t_B == 1).any()
+    assert (scale_B > 3).any()
+    target = (noisy - clean + seen * added) / level
     error = transformer._errors(training, batch, tokens, length, seeded()).velocity
     assert error.item() == pytest.approx((guess - target).square().mean().item(), rel=1e-4)
     error.backward()
-    assert all(it.grad is None for it in teacher.parameters())
-    assert network.transformer.img_in.weight.grad.abs().max() > 0
+    assert all(it.grad is None for it in training.styled.parameters())
+    assert training.network.transformer.img_in.weight.grad.abs().max() > 0
 
 
 def test_what_stands_where_the_reference_is_learns_as_well(training_folder, alone) -> None:

@@ -42,9 +42,10 @@ class Batch:
 
     references: as many latents as `clean_BCHW` has, for each picture of an edit that is given.
     known: whether each shows what the checkpoint before is to teach (`Plan.known`), or of an edit,
-    whether a teacher knows what it asks for. kinds: of edits. Only captions have the rest. others:
-    what guidance leads away from: the same asking for the style that theirs is taken for, if it is;
-    of what is new none, or in half of the cases these. square_BCHW: off the square grid, what
+    whether a teacher knows the things that it asks for. kinds: of edits. told: captions of their
+    wanted pictures. others: what guidance leads away from: the same captions asking for the style
+    that theirs is taken for, if it is; of what is new none, or in half of the cases these. Only
+    captions have the rest. square_BCHW: off the square grid, what
     stands in the middle. is_new: whether no teacher knows what they show, so that pictures alone
     can teach it. corner: where in the square a part of it begins, of which these are the tokens;
     None where they are whole pictures. names: of such parts with things of two names, what each of
@@ -55,6 +56,7 @@ class Batch:
     captions: list[str]
     references: tuple[Tensor, ...] = ()
     kinds: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     known: list[bool] = field(default_factory=list)
     square_BCHW: Tensor | None = None
@@ -72,6 +74,16 @@ class Batch:
             clean_BCHW=self.clean_BCHW.to(device),
             references=tuple(it.to(device) for it in self.references),
             square_BCHW=None if square is None else square.to(device),
+        )
+
+    def chosen(self, some: list[int]) -> Batch:
+        """Some of its edits, without their references."""
+        return Batch(
+            self.clean_BCHW[some],
+            [self.captions[index] for index in some],
+            told=[self.told[index] for index in some],
+            others=[self.others[index] for index in some],
+            known=[self.known[index] for index in some],
         )
 
 
@@ -121,7 +133,8 @@ class Source:
         if is_edit:
             return self._edits(grid, mine)
         if is_arranged and kind.random() < plan.window_share:
-            return self._window(arrangements.any_arrangement(kind), mine)
+            is_short = not plan.has_full_text(step)
+            return self._window(arrangements.any_arrangement(kind), mine, is_short=is_short)
         if is_arranged:
             return self._arranged(grid, mine)
         if is_new:
@@ -162,10 +175,9 @@ class Source:
                 among = newest if rng.random() < newest_share else known
             index = among.any(rng)
             chosen.append(index)
-            view = self.views[grid][index]
-            say = partial(captions.caption, CONCEPTS[view.concept])
-            asked.append(_in_two_styles(say, view.style, view.colour, rng))
-        words, others = _beside_none(asked, rng) if is_new else _some_empty(asked, rng)
+            asked.append(_words(self.views[grid][index], rng))
+        asked = [_beside_none(it, rng) if is_new else _or_empty(it, rng) for it in asked]
+        words, others = _two_lists(asked)
         return Batch(
             self._take(grid, chosen),
             words,
@@ -175,15 +187,19 @@ class Source:
             is_new=is_new,
         )
 
-    def _window(self, name: str, rng: random.Random) -> Batch:
-        """Of pictures in one arrangement: the part that its things stand in, for more of them."""
+    def _window(self, name: str, rng: random.Random, *, is_short: bool = True) -> Batch:
+        """Of pictures in one arrangement: the part that its things stand in, for more of them.
+
+        is_short: in few words, where the longest of a batch decides what all cost.
+        """
+        say = _short_words if is_short else _any_words
         one = ARRANGEMENTS[name]
         down, right = one.window
         area = (down.stop - down.start) * (right.stop - right.start)
         shown = [self.composer.any(rng, name) for _ in range(self.plan.batch * 64 // area)]
         names = [[CONCEPTS[thing].names for thing in it.concepts] for it in shown]
         return Batch(
-            self._stacked(0, shown)[:, :, down, right], [_short_words(it, rng) for it in shown],
+            self._stacked(0, shown)[:, :, down, right], [say(it, rng) for it in shown],
             is_new=self.plan.arranged_is_new, corner=(down.start, right.start),
             names=[] if one.is_of_one_kind else names,
             tiles=[(row - down.start, column - right.start) for row, column in one.places],
@@ -194,7 +210,7 @@ class Source:
         is_new = self.plan.arranged_is_new
         shown = [self.composer.any(rng) for _ in range(self._size(grid, self.plan.batch))]
         asked = [_words(it, rng) for it in shown]
-        words, others = _beside_none(asked, rng) if is_new else _two_lists(asked)
+        words, others = _two_lists([_beside_none(it, rng) for it in asked] if is_new else asked)
         clean, square = (self._stacked(place, shown) for place in (grid, 0))
         return Batch(
             clean, words, others=others, known=[False] * len(shown),
@@ -209,33 +225,56 @@ class Source:
         is_empty = [rng.random() < EMPTY_SHARE for _ in chosen]
         given = [edit.given[0] for edit in chosen]
         pairs = list(zip(chosen, is_empty, strict=True))
-        return Batch(
-            self._stacked(grid, [it.given[0] if empty else it.wanted for it, empty in pairs]),
+        return self._of_edits(
+            grid,
+            [it.given[0] if empty else it.wanted for it, empty in pairs],
             ["" if empty else it.words for it, empty in pairs],
-            references=(self._stacked(grid, given),),
-            kinds=[it.kind for it in chosen],
-            known=[not self._is_new(it.wanted) for it in chosen],
-        )
+            given=(given,), kinds=[it.kind for it in chosen], rng=rng,
+        )  # fmt: skip
 
     def _together(self, rng: random.Random) -> Batch:
         """Two things in a picture, beside pictures of each."""
         count = self._size(0, self.plan.batch, of_each=3)
         chosen = [self.edits[0].together(rng) for _ in range(count)]
-        given = zip(*(edit.given for edit in chosen), strict=True)
-        return Batch(
-            self._stacked(0, [edit.wanted for edit in chosen]),
+        return self._of_edits(
+            0,
+            [edit.wanted for edit in chosen],
             [edit.words for edit in chosen],
-            references=tuple(self._stacked(0, some) for some in given),
-            kinds=[edit.kind for edit in chosen],
-            known=[False] * count,
+            given=tuple(zip(*(edit.given for edit in chosen), strict=True)),
+            kinds=[edit.kind for edit in chosen], rng=rng,
+        )  # fmt: skip
+
+    def _of_edits(
+        self, grid: int, wanted: list[Shown], words: list[str], *,
+        given: Sequence[Sequence[Shown]], kinds: list[str], rng: random.Random,
+    ) -> Batch:  # fmt: skip
+        known = [not self._has_newest(it) for it in wanted]
+        asked = [_words(it, rng) for it in wanted]
+        told, others = _two_lists([
+            each if is_known else _beside_none(each, rng)
+            for each, is_known in zip(asked, known, strict=True)
+        ])  # fmt: skip
+        return Batch(
+            self._stacked(grid, wanted),
+            words,
+            references=tuple(self._stacked(grid, some) for some in given),
+            kinds=kinds,
+            told=told,
+            others=others,
+            known=known,
         )
 
     def _is_new(self, shown: Shown) -> bool:
         """Whether no teacher knows this kind of picture."""
         if not isinstance(shown, views.View):
             return self.plan.arranged_is_new
-        is_newest = self.plan.new_things_share > 0 and shown.concept >= len(BEFORE)
-        return is_newest or views.STYLE_NAMES[shown.style] in self.plan.new_styles
+        in_new_style = views.STYLE_NAMES[shown.style] in self.plan.new_styles
+        return in_new_style or self._has_newest(shown)
+
+    def _has_newest(self, shown: Shown) -> bool:
+        """Whether it shows things that no teacher knows."""
+        things = (shown.concept,) if isinstance(shown, views.View) else shown.concepts
+        return self.plan.new_things_share > 0 and max(things) >= len(BEFORE)
 
     def _take(self, grid: int, indices: list[int]) -> Tensor:
         return torch.from_numpy(self.latents[grid][indices].astype(np.float32))
@@ -303,26 +342,33 @@ def _in_two_styles(
     return asked, instead
 
 
-def _words(shown: Composition, rng: random.Random) -> tuple[str, str]:
-    return _in_two_styles(partial(compositions.say, shown), shown.style, shown.colour, rng)
+def _words(shown: Shown, rng: random.Random) -> tuple[str, str]:
+    say = (
+        partial(captions.caption, CONCEPTS[shown.concept])
+        if isinstance(shown, views.View)
+        else partial(compositions.say, shown)
+    )
+    return _in_two_styles(say, shown.style, shown.colour, rng)
+
+
+def _any_words(shown: Composition, rng: random.Random) -> str:
+    return _words(shown, rng)[0]
 
 
 def _short_words(shown: Composition, rng: random.Random) -> str:
-    """Words of few letters, where that can be: the longest of a batch decides what all cost."""
-    said = [_words(shown, rng)[0] for _ in range(SHORT_TRIES)]
+    """Words of few letters, where that can be."""
+    said = [_any_words(shown, rng) for _ in range(SHORT_TRIES)]
     return next((words for words in said if len(words) <= SHORT_WORDS), min(said, key=len))
 
 
-def _some_empty(asked: list[tuple[str, str]], rng: random.Random) -> tuple[list[str], list[str]]:
-    return _two_lists([("", "") if rng.random() < EMPTY_SHARE else each for each in asked])
+def _or_empty(asked: tuple[str, str], rng: random.Random) -> tuple[str, str]:
+    return ("", "") if rng.random() < EMPTY_SHARE else asked
 
 
-def _beside_none(asked: list[tuple[str, str]], rng: random.Random) -> tuple[list[str], list[str]]:
+def _beside_none(asked: tuple[str, str], rng: random.Random) -> tuple[str, str]:
     """What is asked for beside none, or beside the style that it is taken for, if it is."""
-    return _two_lists([
-        (words, other if words != other and rng.random() < RIVAL_SHARE else "")
-        for words, other in asked
-    ])  # fmt: skip
+    words, other = asked
+    return words, other if words != other and rng.random() < RIVAL_SHARE else ""
 
 
 def _two_lists(asked: list[tuple[str, str]]) -> tuple[list[str], list[str]]:

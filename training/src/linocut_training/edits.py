@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from random import Random
 
-from linocut_training import arrangements, captions, views
+from linocut_training import arrangements, captions, scenes, views
 from linocut_training.compositions import Composer, Composition
 from linocut_training.concepts import CONCEPTS, HELD_PAIRS
 
@@ -62,7 +62,9 @@ class Edits:
             given = replace(wanted, colour=_any_colour(rng, there - {wanted.colour}))
         elif kind == "style":
             other = _another_style(any_view, rng)
-            in_both = there & self._colours(replace(any_view, style=other))
+            if not scenes.is_placed(views.STYLE_NAMES[other]):
+                any_view = replace(any_view, placement=0)  # nothing shows where else it could be
+            in_both = self._colours(any_view) & self._colours(replace(any_view, style=other))
             wanted = replace(any_view, colour=_any_colour(rng, in_both))
             given = replace(wanted, style=other)
         else:

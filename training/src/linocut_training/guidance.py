@@ -12,7 +12,7 @@ B batch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -28,12 +28,6 @@ PLAIN_SHARE: Final = 0.25  # of edits at a guidance of 1
 # small things, which were learned at 1 alone, are drawn under guidance all the same. Up to the
 # twelfth edition it was a quarter as well.
 NEW_PLAIN_SHARE: Final = 0.6
-# Of (w - 1), by which edits of a kind bring out what their reference shows, and what is said. With
-# the first alone the old style and the old thing stay too often, and with the second the new thing.
-EDIT_LEADS: Final[Mapping[str, tuple[float, float]]] = {
-    "background": (0.5, 0.0), "style": (0.5, 0.25), "object": (0.0, 0.0), "number": (0.0, 0.0)
-}  # fmt: skip
-EDIT_MOST: Final = 5.0  # of w, for that
 STYLE_MOST: Final = 3.0  # of w: twice as far, and flat pictures begin to be taken for stickers
 
 
@@ -62,25 +56,6 @@ def own(learner: Velocity, rows: Rows, others: Rows, scale_B: Tensor) -> Tensor:
     """
     plain_B = torch.ones_like(scale_B)
     return OWN_SHARE * _above_one(scale_B) * (learner(rows, plain_B) - learner(others, plain_B))
-
-
-def edited(
-    seeing: Velocity, blind: Velocity, rows: Rows, empty: Rows, scale_B: Tensor,
-    *, kinds: Sequence[str],
-) -> Tensor:  # fmt: skip
-    """The velocity of edits: a teacher's, led as is best for their kind.
-
-    Its answer beside the reference, over the one without it, brings out what the picture shows; and
-    over the one without words, what is said (arXiv 2211.09800, where both are done while drawing).
-    What is not led so has the teacher's own guidance. seeing, blind: the teacher with the
-    references and without. kinds: of `EDIT_LEADS`, one for each.
-    """
-    seen_B, said_B = torch.tensor([EDIT_LEADS[kind] for kind in kinds]).to(scale_B).unbind(1)
-    plain_B, above = torch.ones_like(scale_B), _above_one(scale_B.clamp(1, EDIT_MOST))
-    asked = seeing(rows, torch.where(seen_B + said_B > 0, plain_B, scale_B))
-    by_sight, by_words = asked - blind(rows, plain_B), asked - seeing(empty, plain_B)
-    seen, said = (share_B[:, None, None, None] * above for share_B in (seen_B, said_B))
-    return asked + seen * by_sight + said * by_words
 
 
 def scales(count: int, generator: torch.Generator, *, plain_share: float = 0) -> Tensor:

@@ -16,8 +16,6 @@ from linocut_training import export, shipped, transformer
 from linocut_training.network import Network
 from linocut_training.parallel import save_state
 
-TEACHERS = {"things": transformer.EARLIER, "edits": transformer.EDITOR}
-
 
 def mixed(one: dict[str, Tensor], other: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     """The weights of both, `share` of the first's; both have the same names and shapes."""
@@ -37,21 +35,18 @@ def mixed(one: dict[str, Tensor], other: dict[str, Tensor], share: float) -> dic
 
 
 def main() -> None:
-    """Mix, and leave it in `out`, or where `--plan enriching` and `widening` look for teachers."""
+    """Mix, and leave it in `out`, or where `--plan enriching` and `widening` look for a teacher."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("one", type=Path, help="folder of a checkpoint")
     parser.add_argument("other", type=Path)
     parser.add_argument("work", type=Path, help="of the training, with tokenizer and text encoder")
     parser.add_argument("--share", type=float, default=0.6, help="of the first one's weights")
-    parser.add_argument(
-        "--teaches", choices=TEACHERS, default="things", help="what it is the teacher of"
-    )
     parser.add_argument("--out", type=Path, help="a checkpoint of it there, and no teacher")
     given = parser.parse_args()
     one, other = (shipped.network_of(folder).state_dict() for folder in (given.one, given.other))
     state = mixed(one, other, given.share)
     if given.out is None:
-        save_state(given.work / TEACHERS[given.teaches], state)
+        save_state(given.work / transformer.EARLIER, state)
         return
     network = Network(0)
     network.load_state_dict(state)

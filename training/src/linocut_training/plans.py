@@ -74,6 +74,10 @@ class Plan:
         """How many steps there are."""
         return self.styled_end + self.shaped_steps
 
+    def has_full_text(self, step: int) -> bool:
+        """Whether a step has all rows of text."""
+        return step % self.full_text_every == 0
+
     def share_off_square(self, step: int, *, is_taught: bool) -> float:
         """Of the batches at a step, taught in stage four or not: how many are off the square."""
         return self.shaped_share if is_taught and step >= self.styled_end else self.other_share
@@ -116,8 +120,8 @@ ENRICHING = replace(
 )  # fmt: skip
 # The same with the newest things, and flat pictures: so many steps for eighty things (decision 11).
 WIDENING = replace(
-    ENRICHING, shaped_steps=2100, batch=48, taught_batch=32, arranged_share=0.2,
-    new_styles=("flat", "pixel", "grayscale"), new_things_share=0.82, new_share=0.44,
+    ENRICHING, shaped_steps=1750, batch=48, taught_batch=32, edit_share=0.2, arranged_share=0.2,
+    new_styles=("flat", "pixel", "grayscale"), new_things_share=0.82, new_share=0.46, seed=13,
 )  # fmt: skip
 PLANS = {
     "whole": WHOLE,

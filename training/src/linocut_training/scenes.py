@@ -91,7 +91,12 @@ def placed_as(style: str, placement: Placement) -> Placement:
     A cell is what one position of the autoencoder's latents covers; smaller ones, and cells that
     lie between two, it draws with round corners.
     """
-    return Placement(CELLS / CELLS_ACROSS, 0, 0) if style == "pixel" else placement
+    return placement if is_placed(style) else Placement(CELLS / CELLS_ACROSS, 0, 0)
+
+
+def is_placed(style: str) -> bool:
+    """Whether objects of a style stand where a placement has them."""
+    return style != "pixel"
 
 
 def background(name: str, *, width: int, height: int) -> Colour | Pixels:

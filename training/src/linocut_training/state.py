@@ -42,8 +42,7 @@ class Training:
 
     weaker, teacher, guided, styled: the averaged network early in stage one, and at the ends of
     stages one, two and three. earlier: the checkpoint that the training went on from, where it is
-    to learn more things: in stage four it teaches those that it knew. editor: another one, whose
-    edits are taught. leads_away: as in `Plan`.
+    to learn more things: in stage four it teaches those that it knew. leads_away: as in `Plan`.
     """
 
     network: Network
@@ -58,7 +57,6 @@ class Training:
     guided: Network | None = None
     styled: Network | None = None
     earlier: Network | None = None
-    editor: Network | None = None
 
     def save(self, file: Path) -> None:
         """The whole state, resumable."""

@@ -40,9 +40,12 @@ REDRAWN_SHARE = 0.5
 # sight of noise alone. Sampling starts so; else what is wrong at first is never put right.
 MISTAKEN_SHARE = 0.75
 MISTAKEN_FROM = 0.5  # of the noise levels: with less noise that picture has done its harm
+# The noise level at which teachers are asked about the wanted picture of an edit that has more: it
+# still shows through, and with it where the reference stands.
+LED_UP_TO = 0.9
+LED_MOST = 3.0  # of the guidance of edits: with more, colours begin to run over
 BINDING_SHARE = 0.5  # of how far attention is from the right names, beside the velocity's error
 EARLIER = "earlier.pt"  # in the work folder: the checkpoint that the training went on from
-EDITOR = "editor.pt"  # there, too, where another one is to teach edits
 WARM_UP = 10  # steps of stages three and four, which may begin with new optimisers
 
 
@@ -78,7 +81,6 @@ def begin(work: Path, plan: Plan, stretch: Stretch) -> Training:
         training.load(file)
     if plan.known != "nothing":
         training.earlier = training.frozen_from(work / EARLIER)
-    training.editor = training.frozen_from(work / EDITOR)
     return training
 
 
@@ -109,7 +111,7 @@ def train(
         step = training.step
         training.take_copies(plan)
         generator = torch.Generator().manual_seed((plan.seed * 1_000_003 + step) * 64 + rank)
-        length = plan.short_text if step % plan.full_text_every else tokens.full
+        length = tokens.full if plan.has_full_text(step) else plan.short_text
         batch = source.batch(step, rank).to(stretch.device)
         losses = _learn(training, plan, batch, tokens, length=length, generator=generator)
         if step % 10 == 0:
@@ -207,7 +209,7 @@ def _errors(
     """What is wrong with the network's answers for a batch, at levels and guidances of its own."""
     clean, count = batch.clean_BCHW, len(batch.captions)
     rows = tokens.rows(batch.captions)
-    length = max(length, *map(len, rows + tokens.rows(batch.others)))
+    length = max(length, *map(len, rows + tokens.rows(batch.told + batch.others)))
     noise = torch.randn(clean.shape, generator=generator).to(clean.device)
     is_edit = bool(batch.references)
     t_B = noise_levels(count, generator, NOISE_ALONE_SHARE if is_edit else 0).to(clean.device)
@@ -220,9 +222,15 @@ def _errors(
         shown = _shown(training.network, batch, noise=noise, t_B=t_B, scale_B=scale_B, text=text,
                        generator=generator)  # fmt: skip
         noisy = torch.lerp(shown, noise, t_B[:, None, None, None])
-        target = _edited(
-            training, batch, tokens, noisy=noisy, t_B=t_B, scale_B=scale_B, length=length
-        )
+        target = (noisy - clean) / t_B[:, None, None, None]
+        for its in (True, False):
+            mine = [at for at, it in enumerate(batch.known) if it is its and scale_B[at] > 1]
+            if mine:
+                wanted = _led(
+                    training, batch.chosen(mine), tokens, noise=noise[mine], t_B=t_B[mine],
+                    scale_B=scale_B[mine], length=length,
+                )  # fmt: skip
+                target[mine] = (noisy[mine] - wanted) / t_B[mine, None, None, None]
     else:
         noisy = torch.lerp(clean, noise, t_B[:, None, None, None])
         target = noise - clean
@@ -271,26 +279,21 @@ def _shown(
     return shown_BCHW
 
 
-def _edited(
+def _led(
     training: Training, batch: Batch, tokens: Tokens, *,
-    noisy: Tensor, t_B: Tensor, scale_B: Tensor, length: int,
+    noise: Tensor, t_B: Tensor, scale_B: Tensor, length: int,
 ) -> Tensor:  # fmt: skip
-    """The velocity of edits: to the wanted picture; under guidance a teacher's, where it knows."""
-    target = (noisy - batch.clean_BCHW) / t_B[:, None, None, None]
-    teacher = training.editor or training.newest_teacher
-    is_known = torch.tensor(batch.known, device=t_B.device) & (scale_B > 1)
-    mine = is_known.nonzero().flatten().tolist()
-    if teacher is None or not mine:
-        return target
-    seeing, blind = (
-        _answers(teacher, noisy[mine], t_B[mine], length, references)
-        for references in ([it[mine] for it in batch.references], ())
+    """The wanted pictures of edits, moved as guidance moves what words for them ask for."""
+    seen_B, count = t_B.clamp(max=LED_UP_TO), len(t_B)
+    asked = Batch(
+        batch.clean_BCHW, batch.told, others=batch.others, known=[False] * count,
+        is_new=not any(batch.known),
+    )  # fmt: skip
+    led, plain = (
+        _guided(training, asked, tokens, noise=noise, t_B=seen_B, scale_B=scales_B, length=length)
+        for scales_B in (scale_B.clamp(max=LED_MOST), torch.ones_like(scale_B))
     )
-    rows = tokens.rows([batch.captions[index] for index in mine])
-    empty, kinds = tokens.rows([""] * len(rows)), [batch.kinds[index] for index in mine]
-    said = guidance.edited(seeing, blind, rows, empty, scale_B[mine], kinds=kinds)
-    target[mine] = said.to(target.dtype)
-    return target
+    return batch.clean_BCHW - seen_B[:, None, None, None] * (led - plain)
 
 
 def _guided(
