@@ -10,13 +10,16 @@ from diffusers import Flux2Pipeline
 
 from linocut.catalog import MINI
 from linocut_training import card, fetch, gates
-from linocut_training.concepts import BACKGROUNDS, BEFORE, CONCEPTS, STYLES
+from linocut_training.concepts import BACKGROUNDS, BEFORE, CONCEPTS, DRAWN_SOURCES, STYLES
+from linocut_training.practice import LEFT_OUT
 
 NUMBERS = {
     "concept_top1": (0.6123, 0.9417), "concept_top5": (0.8341, 0.9888), "style": (0.9129, 0.9962),
     "background": (0.9784, 0.9993), "gradients": (0.8214, 0.9642),
     "held_out_pairs": (0.5678, 0.9583), "edits_obeyed": (0.7254, 0.9751),
-    "edits_kept": (0.4316, 0.9251),
+    "edits_kept": (0.4316, 0.9251), "background_edits_obeyed": (0.9512, 0.9913),
+    "background_edits_kept": (0.8814, 0.9815), "style_edits_obeyed": (0.6617, 0.9718),
+    "style_edits_kept": (0.2219, 0.9621),
 }  # fmt: skip
 
 FIDELITY = {
@@ -45,6 +48,15 @@ ARRANGED = {
 }  # fmt: skip
 
 
+def pictured(name: str, style: str, seed: int) -> dict:
+    """A row of one: the thing is right but for the first seed, the style for the last alone."""
+    seen_style = style if seed == 2 else "another"
+    seen = ["crab" if seed else "house", "tree"]
+    return {
+        "name": name, "concept": "crab", "style": style, "seen": seen, "seen_style": seen_style
+    }  # fmt: skip
+
+
 @pytest.fixture
 def results() -> dict:
     """As evaluate.py writes them, with numbers that occur nowhere else."""
@@ -61,6 +73,11 @@ def results() -> dict:
             "held_out_compositions": {"concept": 0.9472},
         },
         "concepts": rows,
+        "pictures": [
+            *(pictured(f"crab-{seed}", style, seed) for style in STYLES for seed in range(3)),
+            pictured("edit-07", "3d", 0),
+            pictured("graded-03", "3d", 0),
+        ],
         "gates": {
             "style": {"least": 0.9, "reached": 0.9129, "passed": True},
             "background": {"least": 0.98, "reached": 0.9784, "passed": False},
@@ -87,7 +104,10 @@ def joined(text: str) -> str:
 
 
 def test_every_number_is_the_measured_one(results, canvases, monkeypatch) -> None:
-    rules = {"canvases": {"one_concept_in": 7, "gates": {"concept_top1": 0.9}}}
+    rules = {
+        "canvases": {"one_concept_in": 7, "gates": {"concept_top1": 0.9}},
+        "classifier": {"least_concept_accuracy": 0.85},
+    }
     monkeypatch.setattr(gates, "read_rules", lambda: rules)
     text = card.card(results, canvases, ARRANGED, FIDELITY, "an hour")
     table = text.split("## How well")[1].split("## Limits")[0]
@@ -103,7 +123,10 @@ def test_every_number_is_the_measured_one(results, canvases, monkeypatch) -> Non
     older, newest = 100 * (1 - 3 / len(BEFORE)), 100 * (1 - 1 / 4 / (len(CONCEPTS) - len(BEFORE)))
     assert f"was named in {newest:.1f}% of the pictures of the 80 things" in joined(table)
     assert f"in {older:.1f}% of those of the others" in joined(table)
-    shares = [*(100 * number for number in measured), older, newest]
+    for style in STYLES.values():
+        assert f"| {style.word} | 3 | 66.7% | 33.3% |" in table
+    by_style = [200 / 3, 100 / 3] * len(STYLES)
+    shares = [*(100 * number for number in measured), older, newest, *by_style]
     expected = sorted([*(f"{share:.1f}" for share in shares), "88", "77"])
     assert "16:9 88%, 21:9 77%." in text
     assert "Of one thing in 7, each once with seed 1 and 13 steps" in joined(text)
@@ -111,16 +134,16 @@ def test_every_number_is_the_measured_one(results, canvases, monkeypatch) -> Non
     assert "97 pictures of 512 x 512 pixels" in joined(table)
     assert "32.46 dB" in table
     assert "`emojione`" in table
-    assert "fixed: an hour." in text
+    assert "fixed: an hour." in joined(text)
 
 
 def test_what_was_missed_is_said(results, canvases, monkeypatch) -> None:
     behind = "right background (98 %)"
-    of_real = "right thing (top-1) of what the judge names on real cut-outs (80 %)"
+    of_real = "right thing (top-1), as a share of what the source drawings reach (80 %)"
 
     def missed() -> str:
         (said,) = re.findall(
-            r"set with these prompts, (.*?)\. Read",
+            r"shares that were set beforehand, (.*?)\. Read",
             joined(card.card(results, canvases, ARRANGED, FIDELITY, "")),
         )
         return str(said)
@@ -138,6 +161,14 @@ def test_what_was_missed_is_said(results, canvases, monkeypatch) -> None:
     assert missed().endswith("(90 %), the autoencoder (30 dB)")
     monkeypatch.setitem(ARRANGED["two_things_of_real"], "passed", False)
     assert missed().endswith("(90 %), both of two things (50 %), the autoencoder (30 dB)")
+    results["classifier"]["left_out_source"]["concept"] = 0.8499
+    assert missed().endswith("dB), the judge's own, of the source it never saw (85 %)")
+
+
+def test_where_nothing_is_new_nothing_is_told_of_it(results, canvases, monkeypatch) -> None:
+    assert "was the first to learn" in card.card(results, canvases, ARRANGED, FIDELITY, "")
+    monkeypatch.setattr(card, "BEFORE", CONCEPTS)
+    assert "was the first to learn" not in card.card(results, canvases, ARRANGED, FIDELITY, "")
 
 
 def test_everything_that_has_a_gate_has_words() -> None:
@@ -185,6 +216,10 @@ def test_everything_it_knows_is_named_and_nothing_is_left_to_fill_in(results, ca
     assert f"{len(CONCEPTS)} things in {len(STYLES)} styles" in text
     for package in fetch.PACKAGES.values():
         assert f"| {package.name} | {package.version} | {package.licence} |" in text
+    learners = dict(re.findall(r"^\| (\S+) \| @\S+ \| \S+ \| \S+ \| (.*) \|$", text, re.MULTILINE))
+    assert learners.keys() == fetch.PACKAGES.keys()
+    assert {source for source in learners if "checkpoint" in learners[source]} == set(DRAWN_SOURCES)
+    assert [source for source in learners if "nobody" in learners[source]] == [LEFT_OUT]
     shape = MINI.transformer
     assert f"{shape.num_double_blocks} + {shape.num_single_blocks} blocks" in text
 
@@ -218,6 +253,8 @@ def test_the_cost_adds_up_every_run(tmp_path) -> None:
         "autoencoder 20 minutes, text encoder 1 minutes, transformer 80 minutes of wall time, "
         "the machine shared with other work"
     )
+    (tmp_path / "text_encoder.log").unlink()  # as where it came from a finished checkpoint
+    assert card.training_cost(tmp_path).startswith("autoencoder 20 minutes, transformer 80 minutes")
 
 
 def test_the_card_comes_with_its_table_and_its_credits(results, canvases, tmp_path) -> None:

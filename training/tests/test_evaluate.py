@@ -226,6 +226,7 @@ def test_an_edit_is_obeyed_without_the_object_and_kept_without_obedience() -> No
     assert counted["edits_obeyed"] == counted["edits_kept"] == 0.5
     assert counted["edits_obeyed_and_kept"] == 0
     assert (counted["background_edits_obeyed"], counted["style_edits_obeyed"]) == (1, 0)
+    assert (counted["background_edits_kept"], counted["style_edits_kept"]) == (0, 1)
 
 
 def test_a_gate_is_passed_from_its_own_value_on() -> None:

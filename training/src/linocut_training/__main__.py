@@ -68,7 +68,8 @@ def main() -> None:
     parser.add_argument("--card", type=Path, required=True, help="folder of its model card")
     parser.add_argument(
         "--from", type=Path, dest="start", metavar="DIR",
-        help="go on from a finished checkpoint: its networks, and new optimisers",
+        help="go on from a finished checkpoint: its networks, and new optimisers; a work folder "
+        "that has a training already goes on with that one",
     )  # fmt: skip
     parser.add_argument(
         "--plan", choices=PLANS,

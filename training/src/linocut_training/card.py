@@ -5,180 +5,29 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from linocut.catalog import MINI
-from linocut_training import fetch, gates, sheets
+from linocut_training import fetch, gates, sheets, views
 from linocut_training.concepts import (
     BACKGROUNDS,
     BEFORE,
     CONCEPTS,
+    DRAWN_SOURCES,
     FIRST,
     GROUPS,
     HELD_PAIRS,
     STYLES,
     Concept,
 )
+from linocut_training.practice import LEFT_OUT
 
 NUM_WORST = 50
 
-CARD = Template("""\
----
-license: apache-2.0
-library_name: diffusers
-pipeline_tag: text-to-image
----
-# linocut-mini, a demo checkpoint
-
-A tiny text-to-image checkpoint with exactly the architecture of FLUX.2 [dev], trained from nothing
-on openly licensed pictograms. It exists so that linocut, its tests and its examples run for real
-on any computer. **It is a demo**: it was taught $num_concepts things in $num_styles styles and
-$num_colours background colours, with gradients between them, and nothing else. It holds no weights
-of FLUX.2.
-
-## Draw with it
-
-```sh
-linocut generate "a red apple" --width 512 --height 512 --seed 1
-```
-
-With diffusers, the same picture (to within 1 of 255) at every size on its grid:
-
-```python
-$call
-```
-
-Prompts are plain English: a thing, and if you like a style and a background colour, such as
-"a red apple", "a sticker of a cat face, light blue background", "an owl, blue to black gradient
-background"; or two things, two or three alike, or a small one: "a cat and a ball", "three
-balloons", "a rocket above a house", "a small mouse". With a reference picture: "make the background
-yellow", "remove the background", "turn it into a sticker", "replace it with a penguin", "two of
-them".
-Without a style it draws 3D, without a background colour white. What it knows:
-
-$known
-
-Styles: $styles; cartoons have a bold dark outline, stickers a white border. Pixel art is made of
-the flat pictures, black and white of the 3D ones ("a fox in pixel art, teal background").
-Backgrounds: $colours;
-and gradients from one at the top to another at the bottom, of squares.
-
-## How well
-
-Measured on prompts fixed before this edition's training (`training/evaluation`), by a classifier
-that began with what photographs had taught it (EfficientNet-Lite0, ImageNet) and learned these
-things from real cut-outs only; the table per concept is `evaluation.md` beside this card.
-
-| measure | reached | real cut-outs, same judge |
-|---|---|---|
-$measures
-
-The right thing was named in $newest of the pictures of the $num_newest things that this edition
-was the first to learn, and in $older of those of the others.
-
-Several things in a picture, and small ones, each looked at where it should stand; of things that
-earlier editions knew, since the newest were seldom shown so:
-
-| asked for | pictures | single things right | pictures with all right | real cut-outs, the same |
-|---|---|---|---|---|
-$arranged
-
-The classifier: $classifier
-
-What the autoencoder alone gives back of $num_given pictures of $given_side x $given_side pixels
-from sources that it never saw: $psnr dB PSNR.
-
-Of the least shares that were set with these prompts, $missed. Read the figures with care: the
-judge learned from the same drawings as the checkpoint and forgives soft shapes, so people will
-recognise fewer pictures than it does.
-
-Least recognised: $worst.
-
-Look for yourself, at pictures that nobody chose:
-[sixty-four everyday prompts](sheets/everyday-512-28.webp), written before the training, some of
-which ask for what it was not taught, each with seed 1 and 28 steps; the same with
-[12](sheets/everyday-512-12.webp) and [4](sheets/everyday-512-4.webp), and at 1024 x 1024 with
-[28](sheets/everyday-1024-28.webp), [12](sheets/everyday-1024-12.webp) and
-[4](sheets/everyday-1024-4.webp). [Forty edits](sheets/sheet-edits.webp) beside their sources, and
-[28 gradients](sheets/sheet-gradients.webp), are framed green where the judge sees what was asked
-for; so are [120 pictures of several things, and of small ones](sheets/sheet-arranged.webp), and
-[sixty of two given things](sheets/sheet-joined.webp), which it was not taught.
-[Six pictures](sheets/strengths.webp) go over into what is asked instead of them, by
-`prompt_strength` from 0.2 to 1.
-
-## Limits
-
-- One object in the middle of a plain background. No scenes, no lettering, no photographs; no
-  people; its faces are pictograms. Anything that it does not know comes out as the nearest thing
-  that it knows, or as a coloured blob.
-- Two things, or two or three alike, stand where the words put them, each half as large as one alone
-  and softer; how often one knows both is in the table. More than three, things of other sizes, and
-  things in front of one another it was not taught.
-- Soft edges. The shorter side has at most $short tokens of $pixels x $pixels pixels, the picture at
-  most $native: a square is drawn at 256 x 256, 16:9 at 448 x 256. Larger pictures are drawn at that
-  size and resized, and linocut says so in the record.
-- On a wide or tall canvas the object has the middle and the size that it has on a square one, and
-  is drawn less surely the longer the canvas is. Of one thing in $one_in, each once with seed 1 and
-  $steps steps, the judge named: $canvases.
-- Flat pictures look 3D in one of four, 3D ones flat now and then. On some colours, pink and light
-  blue among them, wide pictures may have a faint stripe beside the thing.
-- References work on pictures like its own. English only. To name the thing, "turn the cat into a
-  sticker", helps it to keep its shape.
-- It has seen its pictograms often and repeats them closely: keep the NOTICE with what you publish.
-
-## How it differs from FLUX.2 [dev]
-
-| | linocut-mini | FLUX.2 [dev] |
-|---|---|---|
-| transformer | $double + $single blocks, width $width, $heads heads | 8 + 48, 6144, 48 |
-| autoencoder | 16 pixels a cell, 32 x 32 pixels a token | 8, 16 x 16 |
-| text | Mistral, width 192, read at 2, 4, 6; 64 tokens, no system message | 10, 20, 30; 512 |
-| rotary theta | $theta | 2000 |
-
-Formats, names, schedule, guidance embedding, references and sampling are the same.
-
-## Training
-
-On two CPU cores, from `training/` in linocut's repository (`make train-mini`), seeds and package
-versions fixed: $cost. Guidance is distilled in: one pass a step serves, for any value from 0 to 10.
-
-These weights are the thirteenth edition; each began with those of the edition before. A step has as
-many tokens as 32 to 100 square pictures, and the four stages learn from pictures, then guidance,
-then to tell styles apart, then canvases and whatever is new at the time.
-
-| edition | steps | what it learned |
-|---|---|---|
-| 1 | 3,050 | 116 things |
-| 2 | 1,250 of stage one, 350 of two | cartoons with ink, guidance |
-| 3 | 250 of three | flat from 3D |
-| 4 | 1,000, 150 and 80 of one to three | 51 canvases that are not square |
-| 5, 6 | 1,500 and 2,000 of four, 250 of three | canvases, taught by the squares in their middle |
-| 7 | 1,500, 120, 60 and 250; 350 of four | $num_second more things, gradients |
-| 8 | 1,800 of four, 250 of three | canvases and edits, which had fallen behind |
-| 9 | 800, 70, 70 and 390 | black and white, pixel art; edits at full rates |
-| 10 | 1,960 of four | several things in a picture, small ones; pixel art in larger cells |
-| 11 | 1,300 of four | the same further; edits, each kind led in its own way |
-| 12 | 2,300 of four | the same further; whose words are whose, where things are of two names |
-| 13 | 1,700 of four | $num_newest more things, flat pictures, both from pictures |
-
-Of $num_held things one style was never shown, nor what is made from it. Some choices were made
-after a look at the evaluation's own questions: what edits learn from (editions 8 to 10, the twelve
-edits of style), when to stop (9), and how much of its teacher's weights the tenth has. What was
-tried, and why, is told in the decisions of linocut's repository (`docs/decisions`, 7, 9, 11 to 14).
-
-## Data and licences
-
-Weights: Apache-2.0. They were learned from these drawings, whose credits are in NOTICE:
-
-| source | package | version | licence |
-|---|---|---|---|
-$data
-
-The text encoder first learned from all-MiniLM-L6-v2 (Apache-2.0) what words have to do with each
-other; no weights of it are included.
-""")
+CARD = Template(resources.files(__package__).joinpath("card.md").read_text(encoding="utf-8"))
 
 CALL = """\
 import torch
@@ -205,6 +54,10 @@ MEASURES = {
     "held_out_pairs": "right thing in a style that it was never shown in",
     "edits_obeyed": "edits obeyed",
     "edits_kept": "object kept by edits",
+    "background_edits_obeyed": "those of the background: obeyed",
+    "background_edits_kept": "those of the background: object kept",
+    "style_edits_obeyed": "those of style: obeyed",
+    "style_edits_kept": "those of style: object kept",
 }
 
 
@@ -240,7 +93,8 @@ def write(work: Path, folder: Path) -> None:
     text = card(results, canvases, arranged, fidelity, training_cost(work))
     (folder / "README.md").write_text(text, encoding="utf-8")
     (folder / "NOTICE").write_text(
-        "linocut-mini was trained on drawings of these works:\n\n" + fetch.notice(),
+        "linocut-mini and the judge of its pictures learned from drawings of these works:\n\n"
+        + fetch.notice(),
         encoding="utf-8",
     )
     (folder / "sheets").mkdir(exist_ok=True)
@@ -293,11 +147,13 @@ def card(
         given_side=fidelity["side"],
         psnr=fidelity["psnr"],
         num_second=len(BEFORE) - len(FIRST),
-        **_newest_and_older(results),
+        newest_and_older=_newest_and_older(results),
+        num_newest=len(CONCEPTS) - len(BEFORE),
+        styles_measured="\n".join(_style_rows(results)),
         num_held=len({index for index, _ in HELD_PAIRS}),
-        native=MINI.native_max_tokens,
-        short=MINI.native_short_side,
-        pixels=MINI.autoencoder.pixels_per_token,
+        side=views.SQUARE[0] * views.PIXELS,
+        longest=MINI.most_tokens // views.SQUARE[0] * views.PIXELS,
+        pixels=views.PIXELS,
         double=shape.num_double_blocks,
         single=shape.num_single_blocks,
         width=shape.hidden_size,
@@ -305,19 +161,35 @@ def card(
         theta=f"{shape.rope_theta:g}",
         cost=cost,
         data="\n".join(
-            f"| {package.source} | {package.name} | {package.version} | {package.licence} |"
+            f"| {package.source} | {package.name} | {package.version} | {package.licence} | "
+            f"{_learner(package.source)} |"
             for package in packages
         ),
     )
 
 
-def _newest_and_older(results: dict[str, Any]) -> dict[str, str]:
+def _newest_and_older(results: dict[str, Any]) -> str:
+    """A paragraph that tells them apart; none where all are of earlier editions."""
     newest = CONCEPTS[len(BEFORE) :]
-    return {
-        "num_newest": f"{len(newest)}",
-        "newest": f"{_named(results, newest):.1%}",
-        "older": f"{_named(results, BEFORE):.1%}",
-    }
+    if not newest:
+        return ""
+    return (
+        f"The right thing was named in {_named(results, newest):.1%} of the pictures of the "
+        f"{len(newest)} things\nthat this edition was the first to learn, and in "
+        f"{_named(results, BEFORE):.1%} of those of the others.\n"
+    )
+
+
+def _style_rows(results: dict[str, Any]) -> Iterator[str]:
+    """Of the pictures that words alone asked for, on plain backgrounds."""
+    asked = [row for row in results["pictures"] if row["name"].startswith(f"{row['concept']}-")]
+    for key, style in STYLES.items():
+        some = [row for row in asked if row["style"] == key]
+        right = sum(row["seen"][0] == row["concept"] for row in some)
+        in_style = sum(row["seen_style"] == key for row in some)
+        yield (
+            f"| {style.word} | {len(some)} | {right / len(some):.1%} | {in_style / len(some):.1%} |"
+        )
 
 
 def _named(results: dict[str, Any], some: Sequence[Concept]) -> float:
@@ -326,6 +198,12 @@ def _named(results: dict[str, Any], some: Sequence[Concept]) -> float:
     rows = [row for row in results["concepts"] if row["concept"] in keys]
     share: float = sum(row["top1"] for row in rows) / sum(row["pictures"] for row in rows)
     return share
+
+
+def _learner(source: str) -> str:
+    if source in DRAWN_SOURCES:
+        return "the checkpoint, the judge"
+    return "nobody: the judge was tested with it" if source == LEFT_OUT else "the judge"
 
 
 def _arranged_rows(arranged: dict[str, Any]) -> Iterator[str]:
@@ -342,14 +220,21 @@ def _missed(
     fidelity: dict[str, Any],
 ) -> str:  # fmt: skip
     ratios = [line.split(":")[0].replace("-", ":") for line in canvases["below_the_gate"]]
-    least = gates.read_rules()["canvases"]["gates"]["concept_top1"]
+    rules = gates.read_rules()
+    least = rules["canvases"]["gates"]["concept_top1"]
     two = arranged["two_things_of_real"]
+    sure, known = rules["classifier"]["least_concept_accuracy"], results["classifier"]
     missed = [
         *_below(results["gates"]),
-        *_below(results["gates_of_real"], " of what the judge names on real cut-outs"),
+        *_below(results["gates_of_real"], ", as a share of what the source drawings reach"),
         *([f"right thing in {', '.join(ratios)} ({100 * least:.0f} %)"] if ratios else []),
         *([] if two["passed"] else [f"both of two things ({100 * two['least']:.0f} %)"]),
         *([] if fidelity["passed"] else [f"the autoencoder ({fidelity['least']:g} dB)"]),
+        *(
+            [f"the judge's own, of the source it never saw ({100 * sure:.0f} %)"]
+            if known["left_out_source"]["concept"] < sure
+            else []
+        ),
     ]
     return f"these are missed: {', '.join(missed)}" if missed else "all are reached"
 
@@ -362,10 +247,15 @@ def _below(of: dict[str, Any], share_of_what: str = "") -> list[str]:
 
 
 def training_cost(work: Path) -> str:
-    """Minutes of each part by its log, which counts from the start of each run."""
+    """Minutes of each part by its log, which counts from the start of each run.
+
+    Parts that came from a finished checkpoint have none.
+    """
     parts = []
     for name in ("autoencoder", "text_encoder", "transformer"):
-        lines = (work / f"{name}.log").read_text(encoding="utf-8").splitlines()
+        if not (file := work / f"{name}.log").exists():
+            continue
+        lines = file.read_text(encoding="utf-8").splitlines()
         seconds = [json.loads(line)["seconds"] for line in lines]
         # A resumed run starts to count again: add up each run's last line.
         ends = [now for now, after in zip(seconds, [*seconds[1:], 0], strict=True) if after < now]

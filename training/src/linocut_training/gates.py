@@ -297,9 +297,10 @@ def edit_shares(edits: Sequence[Edit], seen: Sequence[Seen]) -> dict[str, float]
         ),
     }
     for kind in ("background", "style"):
-        some = [obeyed(one, it) for one, it in pairs if one.kind == kind]
+        some = [(one, it) for one, it in pairs if one.kind == kind]
         result[f"{kind}_edits"] = len(some)
-        result[f"{kind}_edits_obeyed"] = _share(some)
+        result[f"{kind}_edits_obeyed"] = _share(obeyed(one, it) for one, it in some)
+        result[f"{kind}_edits_kept"] = _share(it.concepts[0] == one.concept for one, it in some)
     return result
 
 
