@@ -22,6 +22,7 @@ from linocut_training import (
     plans,
     rasterise,
     ratios,
+    record,
     sheets,
     text_encoder,
     tiles,
@@ -190,6 +191,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(arranged, "measure", lambda out, work: asked.append(f"many {out.name}"))
     monkeypatch.setattr(sheets, "make", lambda out, to: asked.append(f"sheets {to.name}"))
     monkeypatch.setattr(card, "write", lambda work, folder: asked.append(f"card {folder.name}"))
+    monkeypatch.setattr(
+        record, "write", lambda work, plan, out, folder: asked.append(f"record {folder.name}")
+    )
     monkeypatch.setattr(text_encoder, "phrases", lambda work: corpus)
     monkeypatch.setattr(text_encoder, "_teach", lambda corpus, work: taught)
     monkeypatch.setattr(views, "PLACEMENTS", 1)
@@ -236,7 +240,7 @@ def test_the_whole_recipe_makes_a_checkpoint_that_draws(
     assert launched == ["train in 2", "encode_share in 2", "encode_share in 2", "train in 2"]
     assert asked == [
         *("fetch", "classifier", "judge evaluation", "canvases out", "many out", "loss out"),
-        *("sheets evaluation", "card card"),
+        *("sheets evaluation", "card card", "record card"),
     ]
     with Engine.open(tmp_path / "out", device="cpu") as engine:
         assert engine.checkpoint.config == toy

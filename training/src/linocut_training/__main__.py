@@ -30,6 +30,7 @@ from linocut_training import (
     parallel,
     rasterise,
     ratios,
+    record,
     sheets,
     shipped,
     text_encoder,
@@ -180,13 +181,14 @@ def write_checkpoint(folders: Folders) -> None:
 
 
 def judge(folders: Folders) -> None:
-    """The tables and sheets of the evaluation, and the model card that quotes them."""
+    """The tables and sheets of the evaluation, the card that quotes them, and the log."""
     evaluate.evaluate(folders.out, folders.work, folders.work / "evaluation")
     ratios.measure(folders.out, folders.work)
     arranged.measure(folders.out, folders.work)
     fidelity.measure(folders.out, folders.work)
     sheets.make(folders.out, folders.work / "evaluation")
     card.write(folders.work, folders.card)
+    record.write(folders.work, folders.plan, folders.out, folders.card)
 
 
 Stage = Callable[[Folders], None]
