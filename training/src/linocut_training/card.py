@@ -148,7 +148,6 @@ def card(
         psnr=fidelity["psnr"],
         num_second=len(BEFORE) - len(FIRST),
         newest_and_older=_newest_and_older(results),
-        num_newest=len(CONCEPTS) - len(BEFORE),
         styles_measured="\n".join(_style_rows(results)),
         num_held=len({index for index, _ in HELD_PAIRS}),
         side=views.SQUARE[0] * views.PIXELS,
@@ -176,7 +175,7 @@ def _newest_and_older(results: dict[str, Any]) -> str:
     return (
         f"The right thing was named in {_named(results, newest):.1%} of the pictures of the "
         f"{len(newest)} things\nthat this edition was the first to learn, and in "
-        f"{_named(results, BEFORE):.1%} of those of the others.\n"
+        f"{_named(results, BEFORE):.1%} of those of the others.\n\n"
     )
 
 

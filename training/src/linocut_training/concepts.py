@@ -69,7 +69,7 @@ class BadVocabulary(ValueError):
 EDITIONS: Final = ("first", "second", "third", "next")
 KNOWN_GROUPS: Final = (
     *("food", "animals", "vehicles", "buildings", "nature", "objects", "faces"),
-    *("household", "clothes", "sports", "tools", "office", "music", "places", "people", "body"),
+    *("household", "clothes", "sports", "places", "tools", "office", "music", "people", "body"),
     *("symbols", "flags"),
 )
 COLUMNS: Final = ("edition", "group", "codepoint", "name", "synonyms")

@@ -118,7 +118,8 @@ ENRICHING = replace(
     new_styles=("pixel", "grayscale"), new_share=0.14, known="drawn styles", leads_away=True,
     last_stage_share=0.7,
 )  # fmt: skip
-# The same with the newest things, and flat pictures: so many steps for eighty things (decision 11).
+# The same with the newest things, and flat pictures. So many steps teach half of eighty things, and
+# cost some of what is known of several in a picture: what ships has not taken it (decision 11).
 WIDENING = replace(
     ENRICHING, shaped_steps=1750, batch=48, taught_batch=32, edit_share=0.2, arranged_share=0.2,
     new_styles=("flat", "pixel", "grayscale"), new_things_share=0.82, new_share=0.46, seed=13,
