@@ -114,8 +114,6 @@ def card(
     """
     shape = MINI.transformer
     generated, real = results["generated"], results["real"]
-    judge = results["classifier"]
-    left, held = judge["left_out_source"], judge["held_out_compositions"]
     missed = [row for row in results["concepts"] if row["top1"] < row["pictures"]]
     worst = sorted(missed, key=lambda row: (row["top1"], row["top5"]))[:NUM_WORST]
     packages = fetch.PACKAGES.values()
@@ -132,8 +130,7 @@ def card(
             for name, words in MEASURES.items()
             if name in generated
         ),
-        classifier=f"{left['concept']:.1%} right on `{left['source']}`, a source it never saw; "
-        f"{held['concept']:.1%} on held-out compositions.",
+        classifier=_worth_of_the_judge(results["classifier"]),
         arranged="\n".join(_arranged_rows(arranged)),
         missed=_missed(results, canvases, arranged, fidelity),
         worst=", ".join(row["concept"].replace("_", " ") for row in worst) or "none was missed",
@@ -164,6 +161,14 @@ def card(
             f"{_learner(package.source)} |"
             for package in packages
         ),
+    )
+
+
+def _worth_of_the_judge(judge: dict[str, Any]) -> str:
+    left, held = judge["left_out_source"], judge["held_out_compositions"]
+    return (
+        f"{left['concept']:.1%} right on `{left['source']}`, a source it never saw; "
+        f"{held['concept']:.1%} on the others' drawings on backgrounds and at sizes it never saw."
     )
 
 

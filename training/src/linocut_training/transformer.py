@@ -222,15 +222,9 @@ def _errors(
         shown = _shown(training.network, batch, noise=noise, t_B=t_B, scale_B=scale_B, text=text,
                        generator=generator)  # fmt: skip
         noisy = torch.lerp(shown, noise, t_B[:, None, None, None])
-        target = (noisy - clean) / t_B[:, None, None, None]
-        for its in (True, False):
-            mine = [at for at, it in enumerate(batch.known) if it is its and scale_B[at] > 1]
-            if mine:
-                wanted = _led(
-                    training, batch.chosen(mine), tokens, noise=noise[mine], t_B=t_B[mine],
-                    scale_B=scale_B[mine], length=length,
-                )  # fmt: skip
-                target[mine] = (noisy[mine] - wanted) / t_B[mine, None, None, None]
+        levels = {"noise": noise, "t_B": t_B, "scale_B": scale_B}
+        wanted = _wanted(training, batch, tokens, **levels, length=length)
+        target = (noisy - wanted) / t_B[:, None, None, None]
     else:
         noisy = torch.lerp(clean, noise, t_B[:, None, None, None])
         target = noise - clean
@@ -279,16 +273,28 @@ def _shown(
     return shown_BCHW
 
 
-def _led(
+def _wanted(
     training: Training, batch: Batch, tokens: Tokens, *,
     noise: Tensor, t_B: Tensor, scale_B: Tensor, length: int,
 ) -> Tensor:  # fmt: skip
-    """The wanted pictures of edits, moved as guidance moves what words for them ask for."""
-    seen_B, count = t_B.clamp(max=LED_UP_TO), len(t_B)
-    asked = Batch(
-        batch.clean_BCHW, batch.told, others=batch.others, known=[False] * count,
-        is_new=not any(batch.known),
-    )  # fmt: skip
+    """What edits are to become, moved by their guidance as it moves what words for it ask for."""
+    wanted_BCHW = batch.clean_BCHW.clone()
+    for its in (True, False):
+        mine = [at for at, it in enumerate(batch.known) if it is its and scale_B[at] > 1]
+        if mine:
+            asked = batch.chosen(mine)
+            levels = {"noise": noise[mine], "t_B": t_B[mine], "scale_B": scale_B[mine]}
+            wanted_BCHW[mine] = _moved(training, asked, tokens, **levels, length=length)
+    return wanted_BCHW
+
+
+def _moved(
+    training: Training, batch: Batch, tokens: Tokens, *,
+    noise: Tensor, t_B: Tensor, scale_B: Tensor, length: int,
+) -> Tensor:  # fmt: skip
+    """The same of edits that are all known, whose teachers are asked, or all new."""
+    seen_B, is_new, known = t_B.clamp(max=LED_UP_TO), not any(batch.known), [False] * len(t_B)
+    asked = Batch(batch.clean_BCHW, batch.told, others=batch.others, known=known, is_new=is_new)
     led, plain = (
         _guided(training, asked, tokens, noise=noise, t_B=seen_B, scale_B=scales_B, length=length)
         for scales_B in (scale_B.clamp(max=LED_MOST), torch.ones_like(scale_B))
