@@ -5,7 +5,7 @@ from random import Random
 import pytest
 import torch
 
-from linocut_training import arrangements, compositions, edits, transformer, views
+from linocut_training import arrangements, batches, compositions, edits, transformer, views
 from linocut_training.batches import Source
 from linocut_training.concepts import CONCEPTS
 from linocut_training.plans import Plan
@@ -45,6 +45,14 @@ def test_what_two_pictures_show_stands_in_one_on_the_background_of_the_first(
             colours.add((first.colour == second.colour, colour == views.WHITE))
     assert arranged == {arrangements.ARRANGEMENTS[name].places for name in ("beside", "above")}
     assert {(False, False), (False, True), (True, True)} <= colours
+
+
+def test_two_pictures_one_of_which_shows_a_new_thing_are_new_together(
+    training_folder, monkeypatch
+) -> None:
+    monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
+    source = Source(training_folder, Plan(new_things_share=0.5))
+    assert not any(source._together(Random(0)).known)
 
 
 def test_the_words_for_two_pictures_say_where_what_each_shows_is_to_be() -> None:
