@@ -81,6 +81,15 @@ class Fields:
         listed = value if isinstance(value, list) else [value]
         return tuple(item for item in listed if isinstance(item, str))
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts, each whole; it may be empty."""
+        value = self.values.get(key)
+        if not isinstance(value, list) or not all(
+            isinstance(item, str) and not _SURROGATE.search(item) for item in value
+        ):
+            raise self._wrong(key, value, "a list of texts")
+        return tuple(value)
+
     def only(self, key: str, *allowed: object) -> None:
         """Nothing, or CheckpointInvalid if the field says something that linocut cannot do."""
         value = self.values.get(key)

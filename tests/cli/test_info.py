@@ -159,6 +159,51 @@ def test_a_checkpoint_says_what_it_is_and_needs(linocut: Run, tiny_folder: Path)
         assert words in text
 
 
+TAUGHT = {
+    "things": {"food": {"red apple": ["apple"], "pear": []}, "animals": {"fox": []}},
+    "styles": ["3D", "flat"],
+    "backgrounds": ["white", "teal"],
+}
+
+
+@pytest.fixture
+def taught(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A checkpoint that was taught three things."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "taught")
+    (folder / "repertoire.json").write_text(json.dumps(TAUGHT), encoding="utf-8")
+    return folder
+
+
+def test_what_a_checkpoint_was_taught_is_counted_and_listed(linocut: Run, taught: Path) -> None:
+    (line,) = [line for line in linocut("info", taught).lines if line.startswith("taught")]
+    assert line.split(maxsplit=1)[1] == (
+        "3 things in 2 styles on 2 backgrounds; --things lists them"
+    )
+    counted = json.loads(linocut("info", taught, "--json").out)["taught"]
+    assert counted == {"things": 3, "styles": 2, "backgrounds": 2}
+    done = linocut("info", taught, "--things")
+    assert [line.split(maxsplit=1) for line in done.lines] == [
+        ["food", "red apple, pear"],
+        ["animals", "fox"],
+        ["(styles)", "3D, flat"],
+        ["(behind)", "white, teal"],
+    ]
+    listed = json.loads(linocut("info", taught, "--things", "--json").out)
+    assert listed["things"] == {"food": ["red apple", "pear"], "animals": ["fox"]}
+
+
+def test_things_are_listed_of_what_was_taught_some_and_of_nothing_else(
+    linocut: Run, tiny_folder: Path, folder: Path
+) -> None:
+    refused = linocut("info", tiny_folder, "--things")
+    assert refused.code == 4
+    assert "no list of what it was taught" in refused.err
+    assert json.loads(linocut("info", tiny_folder, "--json").out)["taught"] is None
+    picture = linocut("info", drawn(folder / "a.png"), "--things")
+    assert picture.code == 2
+    assert "--things" in picture.err
+
+
 def test_a_checkpoint_without_taps_is_told_them(
     linocut: Run, tiny_folder: Path, tmp_path: Path
 ) -> None:

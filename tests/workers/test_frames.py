@@ -16,6 +16,7 @@ from linocut import errors
 from linocut.catalog import DEV, MINI
 from linocut.errors import ContentRefused, InvalidRequest, LinocutError, RateLimited, WorkerFailed
 from linocut.events import Decoding, Encoding, Started, Step
+from linocut.repertoire import Repertoire, Thing
 from linocut.request import ImageRequest, Picture
 from linocut.workers import frames
 from linocut.workers.frames import (
@@ -65,6 +66,13 @@ requests = st.builds(
     prompt_strength=st.floats(0, 1),
     preview=st.booleans(),
 )
+lists_of_texts = st.lists(texts, max_size=2).map(tuple)
+repertoires = st.builds(
+    Repertoire,
+    things=st.lists(st.builds(Thing, texts, texts, lists_of_texts), max_size=2).map(tuple),
+    styles=lists_of_texts,
+    backgrounds=lists_of_texts,
+)
 rates = st.builds(Rate, flops_per_second=numbers, per_step=numbers)
 every_frame = st.one_of(
     st.builds(
@@ -85,6 +93,7 @@ every_frame = st.one_of(
         fast=st.none() | texts,
         config=st.sampled_from([MINI, DEV]),
         rates=st.dictionaries(texts, rates, max_size=2),
+        repertoire=st.none() | repertoires,
     ),
     st.builds(Started, texts, texts, counts, counts, counts, st.lists(texts).map(tuple)),
     st.just(Encoding()),

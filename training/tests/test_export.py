@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import linocut_mini
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,8 @@ from linocut.request import ImageRequest
 from linocut.sampling.pictures import to_image
 from linocut.weights.files import open_checkpoint
 from linocut.weights.load import load_autoencoder, load_text_encoder, load_transformer
-from linocut_training import card, export
+from linocut_training import arrangements, captions, card, export
+from linocut_training.concepts import BACKGROUNDS, CONCEPTS, GROUPS, STYLES
 from linocut_training.text_encoder import make_tokenizer
 from linocut_training.transformer import Network
 
@@ -71,6 +74,31 @@ def test_linocut_finds_the_shapes_that_were_trained(folder) -> None:
     said = json.loads((folder / "linocut.json").read_text())
     assert said["text_layers"] == list(MINI.conditioning.layers)
     assert said["demo"] is True
+
+
+def test_what_it_was_taught_is_what_its_captions_say(folder) -> None:
+    taught = open_checkpoint(folder).repertoire
+    assert taught.by_group == {
+        group: tuple(concept.name for concept in CONCEPTS if concept.group == group)
+        for group in GROUPS
+    }
+    for seed in range(200):
+        rng = Random(seed)
+        concept, other = rng.sample(CONCEPTS, 2)
+        words = captions.caption(concept, "flat", "teal", rng)
+        assert concept.name in {thing.name for thing in taught.named(words)}, words
+        words = arrangements.phrase("beside", (concept, other), rng)
+        assert {concept.name, other.name} <= {thing.name for thing in taught.named(words)}, words
+        if arrangements.can_stand_in("three", concept):
+            words = arrangements.phrase("three", (concept,), rng)
+            assert concept.name in {thing.name for thing in taught.named(words)}, words
+    assert len(taught.styles) == len(STYLES)
+    assert taught.backgrounds == tuple(BACKGROUNDS)
+
+
+def test_the_checkpoint_that_ships_says_what_the_recipe_taught_it() -> None:
+    said = json.loads((Path(linocut_mini.path()) / "repertoire.json").read_text())
+    assert said == export.taught()
 
 
 def test_it_is_small_and_nothing_but_safetensors_json_and_a_template(folder) -> None:

@@ -22,6 +22,9 @@ from linocut.request import ImageRequest
 from linocut.weights.files import Checkpoint, open_checkpoint, text_encoder_of
 from linocut.weights.language_model import DEV_LAYERS
 
+_TAUGHT: Final = (
+    "{things:,} things in {styles} styles on {backgrounds} backgrounds; --things lists them"
+)
 WEIGHT_BYTES: Final = {"bfloat16": 2.0, "float32": 4.0}
 
 
@@ -29,18 +32,23 @@ def info(
     what: Annotated[str, typer.Argument(metavar="FILE|NAME|DIR", help="A picture's file, or a "
                                         "checkpoint's name or folder.")],
     text_layers: TextLayers = None,
+    things: Annotated[bool, typer.Option("--things", help="List what a demo checkpoint was "  # noqa: FBT002
+                                         "taught to draw.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002
 ) -> None:  # fmt: skip
     """Say how a picture was made, or what a checkpoint is and how much memory it takes."""
     path = Path(what)
     if what in CHECKPOINTS or _is_folder(path):
         layers, where = layers_of(text_layers), home(os.environ)
-        values = checkpoint_values(open_checkpoint(what, home=where, text_layers=layers))
+        checkpoint = open_checkpoint(what, home=where, text_layers=layers)
+        values = _things(checkpoint) if things else checkpoint_values(checkpoint)
         if json:
             say.values(values)
         else:
-            say.rows(_checkpoint_rows(values))
+            say.rows(_things_rows(values) if things else _checkpoint_rows(values))
         return
+    if things:
+        raise typer.BadParameter("only a checkpoint was taught things", param_hint="'--things'")
     data = read_file(path)
     picture, metadata = decode(data, name=str(path)), read_metadata(data)
     if json:
@@ -99,6 +107,26 @@ def _can_be_typed(prompt: str | None) -> TypeGuard[str]:
     return bool(prompt.strip()) and say.printable(prompt) == prompt
 
 
+def _things(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What it was taught, by group; CheckpointInvalid where no list says so."""
+    if checkpoint.repertoire is None:
+        raise CheckpointInvalid(
+            f"{checkpoint.name} has no list of what it was taught",
+            hint="ask for anything; only demo checkpoints have one",
+        )
+    taught = checkpoint.repertoire
+    return {
+        "things": taught.by_group,
+        "styles": taught.styles,
+        "backgrounds": taught.backgrounds,
+    }
+
+
+def _things_rows(values: dict[str, Any]) -> dict[str, str]:
+    listed = values["things"] | {"(styles)": values["styles"], "(behind)": values["backgrounds"]}
+    return {name: ", ".join(names) for name, names in listed.items()}
+
+
 def checkpoint_values(checkpoint: Checkpoint) -> dict[str, Any]:
     """A checkpoint's configuration, sizes, and the memory that a 1024 x 1024 picture takes."""
     config = checkpoint.config
@@ -106,7 +134,7 @@ def checkpoint_values(checkpoint: Checkpoint) -> dict[str, Any]:
     counted = request_cost(request, config, bytes_per_weight=1.0).memory
     parts = (checkpoint.transformer, checkpoint.autoencoder, checkpoint.text_encoder)
     files = {file for part in parts if part for file in part.files}
-    known = CHECKPOINTS.get(checkpoint.name)
+    known, taught = CHECKPOINTS.get(checkpoint.name), checkpoint.repertoire
     reads = config.conditioning if checkpoint.text_encoder else None
     return {
         "name": checkpoint.name,
@@ -115,6 +143,12 @@ def checkpoint_values(checkpoint: Checkpoint) -> dict[str, Any]:
         "problem": _problem(checkpoint),
         "demo": checkpoint.demo,
         "licence": known.licence if known else None,
+        "taught": taught
+        and {
+            "things": len(taught.things),
+            "styles": len(taught.styles),
+            "backgrounds": len(taught.backgrounds),
+        },
         "bytes": sum(file.stat().st_size for file in files),
         # At one byte a weight, bytes are parameters; the autoencoder always takes four.
         "parameters": {
@@ -171,6 +205,7 @@ def _checkpoint_rows(values: dict[str, Any]) -> dict[str, Any]:
         "layout": values["layout"],
         "problem": values["problem"],
         "licence": values["licence"],
+        "taught": values["taught"] and _TAUGHT.format_map(values["taught"]),
         "on disk": say.gigabytes(values["bytes"]),
         **{
             name.replace("_", " "): f"{count:,} parameters"

@@ -29,6 +29,7 @@ from linocut.model.text_encoder import TextEncoder
 from linocut.model.transformer import Transformer
 from linocut.prompt.encode import encode
 from linocut.prompt.tokenizer import PromptTokenizer, open_tokenizer
+from linocut.repertoire import Repertoire
 from linocut.request import ImageRequest, Picture
 from linocut.sampling import noise, pictures, schedule, tokens
 from linocut.sampling.denoise import DenoiseStep, bind, denoise
@@ -257,6 +258,8 @@ class Engine:
         said = []
         if self.checkpoint.demo:
             said.append(DEMO_WARNING.format(name=self.checkpoint.name))
+        if self.checkpoint.repertoire and not request.references:
+            said += _untaught(self.checkpoint.name, self.checkpoint.repertoire, request.prompt)
         if (width, height) != (request.width, request.height):
             said.append(
                 f"drawn at {width} x {height} and resized to {request.width} x {request.height}"
@@ -357,6 +360,19 @@ def tokenizer_of(checkpoint: Checkpoint) -> PromptTokenizer:
             hint="the folder mixes parts of different checkpoints",
         )
     return tokenizer
+
+
+def _untaught(name: str, repertoire: Repertoire, prompt: str) -> tuple[str, ...]:
+    """What to know about a prompt that names nothing the checkpoint was taught; not of none."""
+    if not prompt.strip() or repertoire.named(prompt):
+        return ()
+    meant = repertoire.meant(prompt)
+    return (
+        f"the prompt names none of the {len(repertoire.things)} things that {name} was taught"
+        + (f" (did you mean {' or '.join(meant)}?)" if meant else "")
+        + f"; it draws the nearest that it knows, or a blob: linocut info {name} --things, or GET "
+        "/models, lists them",
+    )
 
 
 def _truncation(lost: int, tokenizer: PromptTokenizer) -> tuple[str, ...]:

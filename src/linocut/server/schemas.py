@@ -139,6 +139,14 @@ class Modality(Shape):
     OUTPUT: list[str]
 
 
+class Repertoire(Shape):
+    """All that a demo checkpoint was taught: nothing else comes out as asked for."""
+
+    things: dict[str, list[str]] = Field(description="Names of things, by their group.")
+    styles: list[str]
+    backgrounds: list[str] = Field(description="The colours behind a thing.")
+
+
 class Model(Shape):
     """A model that can be asked for."""
 
@@ -152,6 +160,9 @@ class Model(Shape):
     aliases: list[str]
     checkpoint: str | None = Field(description="What draws it here; null until it is loaded.")
     demo: bool
+    repertoire: Repertoire | None = Field(
+        description="What can be asked for, where that is a list; null for the whole of FLUX.2."
+    )
 
 
 class ModelsAnswer(Shape):

@@ -2,7 +2,8 @@
 
 Two layouts are read: a diffusers folder (`model_index.json` and a folder a part), and Black Forest
 Labs' single files in a folder (`flux2-dev.safetensors` and `ae.safetensors`), recognised by what is
-in them. Beside either may stand a `linocut.json`. Nothing is concluded from a folder's name.
+in them. Beside either may stand a `linocut.json` and a `repertoire.json`. Nothing is concluded from
+a folder's name.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final, Literal
 from linocut.catalog import CHECKPOINTS, NO_TEXT_ENCODER, Known, ModelConfig
 from linocut.errors import CheckpointInvalid, CheckpointNotFound
 from linocut.fields import read_fields
+from linocut.repertoire import Repertoire, read_repertoire
 from linocut.weights import configs
 from linocut.weights.encoder import find_encoder
 from linocut.weights.parts import (
@@ -62,7 +64,8 @@ class Checkpoint:
     """A checkpoint on disk, described.
 
     Single files may come without a text encoder; then `text_encoder` is None, its shape in `config`
-    is that of none, and there need be nothing at `tokenizer`.
+    is that of none, and there need be nothing at `tokenizer`. repertoire: all that it was taught,
+    where it says so; None for one that was taught everything.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Checkpoint:
     text_encoder: Part | None
     text_config: Mapping[str, object] = field(repr=False)
     tokenizer: Path
+    repertoire: Repertoire | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,4 +342,5 @@ def _described(
         text_encoder=encoder.part if encoder else None,
         text_config=encoder.fields if encoder else {},
         tokenizer=folder / "tokenizer",
+        repertoire=read_repertoire(folder),
     )

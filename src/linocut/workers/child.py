@@ -69,6 +69,7 @@ class Studio:
             fast=self.fast,
             config=checkpoint.config,
             rates={mode: runs.rate for mode, runs in self.runs.items()},
+            repertoire=checkpoint.repertoire,
         )
 
     def draw(self, job: Job) -> Generator[Message, None, None]:

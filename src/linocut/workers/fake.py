@@ -26,6 +26,7 @@ from linocut.catalog import MINI
 from linocut.cost import executed_steps, request_cost
 from linocut.errors import ContentRefused
 from linocut.events import Decoding, Done, Encoding, Preview, Started, Step
+from linocut.repertoire import Repertoire, Thing
 from linocut.request import ImageRequest, Picture
 from linocut.workers import inside
 from linocut.workers.files import finished, preview_file, with_references
@@ -36,6 +37,11 @@ from linocut.workers.rate import Run, Runs, chosen_mode
 NAME: Final = "fake"
 FAST: Final = "bf16"
 MODES: Final = ("exact", FAST)
+REPERTOIRE: Final = Repertoire(
+    (Thing("red apple", "food", ("apple",)), Thing("pear", "food"), Thing("fox", "animals")),
+    styles=("3D", "flat"),
+    backgrounds=("white", "teal"),
+)
 WARNING: Final = "drawn by a fake worker: colours that mean nothing"
 _FREE: Final = 1e15  # operations a second: what is not a step costs it nothing
 _FOREVER: Final = 1e6
@@ -63,6 +69,7 @@ class Fake:
             fast=FAST,
             config=MINI,
             rates={mode: self.runs.setdefault(mode, Runs(first)).rate for mode in MODES},
+            repertoire=REPERTOIRE,
         )
 
     def draw(self, job: Job) -> Generator[Message, None, None]:

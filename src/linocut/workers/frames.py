@@ -28,6 +28,7 @@ from linocut.catalog import (
 )
 from linocut.errors import LinocutError, WorkerFailed, kinds, of_stored, to_stored
 from linocut.events import Decoding, Encoding, Started, Step
+from linocut.repertoire import Repertoire, Thing
 from linocut.request import MOST_DECODED, ImageRequest, Picture
 from linocut.workers.protocol import (
     Finished,
@@ -67,7 +68,7 @@ _KINDS: Final[Mapping[str, type]] = {
 }  # fmt: skip
 _PARTS: Final = frozenset({
     ImageRequest, Picture, Rate, ModelConfig, TransformerConfig, AutoencoderConfig,
-    TextEncoderConfig, TextConditioning,
+    TextEncoderConfig, TextConditioning, Repertoire, Thing,
 })  # fmt: skip
 _CONTAINERS: Final = (tuple, Mapping)
 

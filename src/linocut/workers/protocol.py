@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from linocut.catalog import ModelConfig
 from linocut.errors import LinocutError, WorkerFailed
 from linocut.events import Decoding, Encoding, Started, Step
+from linocut.repertoire import Repertoire
 from linocut.request import ImageRequest
 
 
@@ -43,7 +44,8 @@ class Ready:
     """The worker has loaded its checkpoint, warmed up, and can draw.
 
     modes: the default first.   fast: the mode that permission to go fast chooses; None where none
-    draws faster here than the default.
+    draws faster here than the default.   repertoire: all that the checkpoint was taught, if it has
+    such a list.
     """
 
     checkpoint: str
@@ -53,6 +55,7 @@ class Ready:
     fast: str | None
     config: ModelConfig
     rates: Mapping[str, Rate]
+    repertoire: Repertoire | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from linocut.errors import ContentRefused, to_stored
 from linocut.jobs.record import Order, Record, State
+from linocut.repertoire import Repertoire, Thing
 from linocut.request import ImageRequest
 from linocut.server.dialects.features import MODEL, parse
 from linocut.server.dialects.features_record import Waiting, ai_record, models, moment
@@ -135,6 +136,9 @@ def test_the_model_is_listed_for_what_it_does(feature: str) -> None:
     ModelsAnswer.model_validate_json(json.dumps(found))
     (model,) = found["models"]
     assert (model["modelId"], model["checkpoint"], model["demo"]) == (MODEL, "linocut-mini", True)
+    assert model["repertoire"] is None
+    taught = Repertoire((Thing("fox", "animals", ("foxes",)),), ("3D",), ("white",))
+    ModelsAnswer.model_validate_json(json.dumps(models(feature, repertoire=taught)))
     for name in (model["modelId"], *model["aliases"]):
         parse({"type": model["features"][0], "model": name, "promptObject": {"prompt": "x"}})
 

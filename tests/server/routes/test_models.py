@@ -21,3 +21,8 @@ def test_the_checkpoint_that_draws_is_named(shared_server: Any) -> None:
     (model,) = httpx2.get(f"{shared_server.url}/models").json()["models"]
     assert model["modelId"] == "black-forest-labs/flux-2-dev"
     assert (model["checkpoint"], model["demo"]) == ("fake", True)
+    assert model["repertoire"] == {
+        "things": {"food": ["red apple", "pear"], "animals": ["fox"]},
+        "styles": ["3D", "flat"],
+        "backgrounds": ["white", "teal"],
+    }

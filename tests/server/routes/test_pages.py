@@ -72,6 +72,40 @@ def test_the_playground_draws_in_a_browser(shared_server: Any, browser: Any) -> 
     assert browser.asked_for() == {shared_server.url}
 
 
+def test_the_playground_asks_for_what_the_demo_was_taught(shared_server: Any, browser: Any) -> None:
+    browser.open(f"{shared_server.url}/")
+    browser.until("!document.getElementById('taught').hidden")
+    assert browser.run("document.getElementById('taught_count').textContent") == (
+        "What fake can draw: 3 things"
+    )
+    browser.run("document.querySelector('#taught summary').click()")
+    shown = browser.run("document.getElementById('taught_things').innerText").split()
+    assert [word.lower() for word in shown] == ["food", "red", "apple", "pear", "animals", "fox"]
+    press = (
+        "[...document.querySelectorAll('#taught_things button')]"
+        ".find((it) => it.textContent === '{}').click()"
+    )
+    choose = (
+        "document.getElementById('{0}').value = '{1}';"
+        "document.getElementById('{0}').dispatchEvent(new Event('change', {{bubbles: true}}))"
+    )
+    prompt = "document.getElementById('prompt').value"
+    browser.run(press.format("fox"))
+    assert browser.run(prompt) == "fox"
+    browser.run(choose.format("taught_background", "teal"))
+    browser.run(choose.format("taught_style", "flat"))
+    assert browser.run(prompt) == "fox, flat style, teal background"
+    browser.run(press.format("pear"))
+    assert browser.run(prompt) == "pear, flat style, teal background"
+    assert '"pear, flat style, teal background"' in browser.run(
+        "document.getElementById('curl').textContent"
+    )
+    browser.run("document.getElementById('surprise').click()")
+    surprise = "^(red apple|pear|fox), (3D|flat) style, (white|teal) background$"
+    assert re.fullmatch(surprise, browser.run(prompt))
+    assert browser.complaints() == []
+
+
 def test_the_playground_takes_a_reference_picture(
     shared_server: Any, browser: Any, desk: ModuleType, tmp_path: Path
 ) -> None:

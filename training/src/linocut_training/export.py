@@ -17,12 +17,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import Mistral3Config, Mistral3ForConditionalGeneration, PixtralVisionConfig
 
+from linocut import repertoire
 from linocut.catalog import MINI
 from linocut.model.autoencoder import Autoencoder
 from linocut.model.transformer import Transformer
 from linocut.weights import names
 from linocut.weights.convert import to_diffusers
 from linocut_training import autoencoder as pictures
+from linocut_training.arrangements import is_countable, plural
+from linocut_training.concepts import BACKGROUNDS, CONCEPTS, STYLES
 from linocut_training.network import Network
 from linocut_training.text_encoder import mistral_config
 
@@ -65,6 +68,7 @@ def export(
         "native_short_side": MINI.native_short_side,
         "demo": True,
     })  # fmt: skip
+    _write_json(folder / repertoire.FILE, taught())
     _write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
     _write_json(folder / "transformer" / "config.json", transformer_config())
     _write_shards(
@@ -77,6 +81,20 @@ def export(
     )
     _write_text_encoder(folder / "text_encoder", text_state)
     shutil.copytree(tokenizer, folder / "tokenizer")
+
+
+def taught() -> dict[str, Any]:
+    """What people may ask for, and how they may call it, as `linocut.repertoire` reads it."""
+    things: dict[str, dict[str, list[str]]] = {}
+    for concept in CONCEPTS:
+        plurals = (plural(name) for name in concept.names if is_countable(name))
+        also = dict.fromkeys((*concept.synonyms, *plurals))
+        things.setdefault(concept.group, {})[concept.name] = list(also)
+    return {
+        "things": things,
+        "styles": [style.word for style in STYLES.values()],
+        "backgrounds": list(BACKGROUNDS),
+    }
 
 
 SCHEDULER = {

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from linocut.jobs.record import Record, State
+from linocut.repertoire import Repertoire
 from linocut.server.body import JsonObject
 from linocut.server.dialects.features import FEATURES, MODEL, MODELS
 
@@ -50,7 +51,10 @@ def ai_record(
     }
 
 
-def models(feature: str = "", *, checkpoint: str = "", demo: bool = False) -> JsonObject:
+def models(
+    feature: str = "", *,
+    checkpoint: str = "", demo: bool = False, repertoire: Repertoire | None = None,
+) -> JsonObject:  # fmt: skip
     """`{"models": […]}`; an unknown feature has none. checkpoint: the one that draws, if known."""
     served = {
         "modelId": MODEL,
@@ -63,6 +67,12 @@ def models(feature: str = "", *, checkpoint: str = "", demo: bool = False) -> Js
         "aliases": [name for name in MODELS if name != MODEL],
         "checkpoint": checkpoint or None,
         "demo": demo,
+        "repertoire": repertoire
+        and {
+            "things": {group: list(names) for group, names in repertoire.by_group.items()},
+            "styles": list(repertoire.styles),
+            "backgrounds": list(repertoire.backgrounds),
+        },
     }
     return {"models": [served] if feature in ("", *FEATURES) else []}
 

@@ -1,5 +1,6 @@
 // The playground: a form, the call it makes, and what the call answers. It talks to the public API
 // only. The key lives in its input and nowhere else.
+import { taught } from "/pages/repertoire.js";
 import { events } from "/pages/sse.js";
 
 const MODEL = "black-forest-labs/flux-2-dev";
@@ -195,3 +196,7 @@ $("copy").addEventListener("click", async () => {
 
 form.addEventListener("input", () => showCall());
 showCall();
+taught((prompt) => {
+  $("prompt").value = prompt;
+  showCall();
+});

@@ -32,4 +32,11 @@ async def served(
     ready = next((each.ready for each in conditions if each.ready), None)
     if ready is None:
         return JSONResponse(models(feature))
-    return JSONResponse(models(feature, checkpoint=ready.checkpoint, demo=ready.demo))
+    return JSONResponse(
+        models(
+            feature,
+            checkpoint=ready.checkpoint,
+            demo=ready.demo,
+            repertoire=ready.repertoire,
+        )
+    )

@@ -24,6 +24,7 @@ KINDS: Final = {
     "docs.html": "text/html; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     "playground.js": "text/javascript; charset=utf-8",
+    "repertoire.js": "text/javascript; charset=utf-8",
     "docs.js": "text/javascript; charset=utf-8",
     "sse.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
