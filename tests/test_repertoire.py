@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linocut.catalog import MINI
 from linocut.errors import CheckpointInvalid
 from linocut.repertoire import MOST_LETTERS, MOST_THINGS, Repertoire, Thing, read_repertoire
+from linocut.workers.frames import read_frame, write_frame
+from linocut.workers.protocol import Ready
 
 THINGS = (
     Thing("red apple", "food", ("apple", "apples")),
@@ -22,8 +26,15 @@ THINGS = (
     Thing("elephant", "animals"),
     Thing("four-leaf clover", "nature"),
     Thing("cr\u00eape", "food"),
+    Thing("orange", "food"),
+    Thing("wooden chair", "household"),
+    Thing("loo", "household"),
+    Thing("door", "household"),
+    Thing("lollipop", "food", ("sticky candy",)),
+    Thing("potted plant", "nature"),
+    Thing("eggplant", "food"),
 )
-TAUGHT = Repertoire(THINGS, ("3D", "flat"), ("white", "teal"))
+TAUGHT = Repertoire(THINGS, ("3D", "sticker"), ("white", "teal", "orange"))
 SAID: dict[str, Any] = {
     "things": {"food": {"red apple": ["apple"], "pear": []}, "animals": {"fox": ["foxes"]}},
     "styles": ["3D"],
@@ -46,6 +57,16 @@ SAID: dict[str, Any] = {
         ("red, apple", ["red apple"]),
         ("", []),
         ("\U0001f34e", []),
+        (
+            "\U0001d40c\U0001d428\U0001d42e\U0001d42c\U0001d41e",
+            ["mouse"],
+        ),  # in bold letters of Unicode
+        ("mo\u00aduse, mo\u200buse", ["mouse"]),
+        ("a boat, orange background", []),
+        ("a boat, orange to teal gradient background", []),
+        ("a boat, teal to orange background", []),
+        ("an orange, orange background", ["orange"]),
+        ("x" * 3000 + " mouse", []),
     ],
 )
 def test_things_are_found_by_whole_words(prompt: str, names: list[str]) -> None:
@@ -62,12 +83,26 @@ def test_things_are_found_by_whole_words(prompt: str, names: list[str]) -> None:
         ("a xylophone", ()),
         ("an ant", ()),
         ("word " * 12 + "elefant", ()),
+        ("a of in " * 12 + "elefant", ("elephant",)),
+        ("a plant", ("potted plant",)),
+        ("eggplnt", ("eggplant",)),
     ],
 )
 def test_what_may_be_meant_ends_so_or_is_nearly_written_so(
     prompt: str, names: tuple[str, ...]
 ) -> None:
     assert TAUGHT.meant(prompt) == names
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a company logo", "pink hair", "a doctor", "a bridge, sticker style, teal background",
+        "a lock", "a hat", "a coat", "x" * 5000, "\ufdfa" * 5000,
+    ],
+)  # fmt: skip
+def test_nothing_is_suggested_that_is_only_a_little_alike(prompt: str) -> None:
+    assert (TAUGHT.named(prompt), TAUGHT.meant(prompt)) == ((), ())
 
 
 @given(st.text(max_size=200))
@@ -87,8 +122,10 @@ def test_whatever_a_thing_is_called_it_is_found(thing: Thing, words: str) -> Non
 
 
 def test_groups_keep_their_order() -> None:
-    assert list(TAUGHT.by_group) == ["food", "faces", "animals", "vehicles", "nature"]
-    assert TAUGHT.by_group["food"] == ("red apple", "cr\u00eape")
+    assert list(TAUGHT.by_group) == [
+        *("food", "faces", "animals", "vehicles", "nature", "household"),
+    ]
+    assert TAUGHT.by_group["animals"] == ["mouse", "elephant"]
 
 
 def written(folder: Path, **said: object) -> Path:
@@ -129,6 +166,9 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
         ("things", {"food": {"a" * (MOST_LETTERS + 1): []}}),
         ("things", {"\x1b[2J": {"apple": []}}),
         ("things", {"food": {f"thing {number}": [] for number in range(MOST_THINGS + 1)}}),
+        ("things", {"food": {"apple": []}, "fruit": {"Apple!": []}}),
+        ("things", {"g": {f"{number} {'x' * 90}": [] for number in range(2200)}}),
+        ("backgrounds", ["x" * MOST_LETTERS] * 2000),
         ("styles", "3D"),
         ("styles", None),
         ("backgrounds", [None]),
@@ -140,3 +180,25 @@ def test_a_file_is_held_to_its_types(tmp_path: Path, key: str, value: object) ->
     with pytest.raises(CheckpointInvalid) as caught:
         read_repertoire(written(tmp_path, **{key: value}))
     assert str(tmp_path / "repertoire.json") in str(caught.value)
+
+
+def test_a_folder_in_the_file_s_place_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "repertoire.json").mkdir()
+    with pytest.raises(CheckpointInvalid, match=r"repertoire\.json"):
+        read_repertoire(tmp_path)
+
+
+def test_without_backgrounds_all_words_are_looked_at() -> None:
+    plain = Repertoire((Thing("orange", "food"),), (), ())
+    assert plain.named("a boat, orange background") == plain.things
+
+
+def test_whatever_is_read_can_be_sent_by_a_worker(tmp_path: Path) -> None:
+    letters = "\U00020000" * 9  # of which JSON makes twelve bytes each
+    things = {"g": {f"{number:05}{letters}": [] for number in range(MOST_THINGS)}}
+    large = read_repertoire(written(tmp_path, things=things))
+    ready = Ready(
+        checkpoint="x", demo=True, device="cpu", modes=("exact",), fast=None, config=MINI, rates={},
+        repertoire=large,
+    )  # fmt: skip
+    assert read_frame(io.BytesIO(write_frame(ready))) == ready

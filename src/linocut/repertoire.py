@@ -9,8 +9,10 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -20,14 +22,17 @@ from linocut.fields import Fields, read_fields
 FILE: Final = "repertoire.json"
 MOST_THINGS: Final = 10_000
 MOST_LETTERS: Final = 100  # of a name
+MOST_LETTERS_OF_ALL: Final = 200_000  # so that a worker can send them in the head of one frame
+READ_LETTERS: Final = 2_000  # of a prompt: what comes later no demo reads
 COMPARED_WORDS: Final = 12  # of a prompt that names nothing: with every name, letter by letter
 LEAST_LETTERS: Final = 4  # of a word that may mean a name
-ALIKE: Final = 0.75  # by difflib: "elefant" and "elephant" are
+LEAST_MORE: Final = 3  # letters before it in a compound: "sail" and "boat", not "c" and "hair"
+ALIKE: Final = 0.8  # by difflib: "elefant" and "elephant" are
 MOST_MEANT: Final = 3
 _NO_NOUNS: Final = frozenset((
     "above", "against", "background", "behind", "below", "beside", "between", "from", "front",
-    "into", "left", "near", "next", "onto", "over", "right", "style", "that", "this", "under",
-    "with",
+    "gradient", "into", "left", "near", "next", "onto", "over", "right", "style", "that", "this",
+    "under", "with",
 ))  # fmt: skip
 _WORD: Final = re.compile(r"[^\W_]+")
 
@@ -40,6 +45,11 @@ class Thing:
     group: str
     also: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Whatever prompts call it."""
+        return (self.name, *self.also)
+
 
 @dataclass(frozen=True, slots=True)
 class Repertoire:
@@ -50,21 +60,24 @@ class Repertoire:
     backgrounds: tuple[str, ...]
 
     @property
-    def by_group(self) -> dict[str, tuple[str, ...]]:
+    def by_group(self) -> dict[str, list[str]]:
         """The things' names, group by group, in their order."""
-        groups = dict.fromkeys(thing.group for thing in self.things)
-        return {
-            group: tuple(thing.name for thing in self.things if thing.group == group)
-            for group in groups
-        }
+        groups: dict[str, list[str]] = {}
+        for thing in self.things:
+            groups.setdefault(thing.group, []).append(thing.name)
+        return groups
 
     def named(self, prompt: str) -> tuple[Thing, ...]:
-        """The things that a prompt names, by whole words, whatever their case and accents."""
-        words = f" {_plain(prompt)} "
+        """The things that a prompt names, by whole words, whatever their case and accents.
+
+        What is behind them is not among them: "a boat, orange background" names no orange.
+        """
+        index = _index(self)
+        words = index.behind.sub(" ", f" {_plain(prompt[:READ_LETTERS])} ")
         return tuple(
             thing
-            for thing in self.things
-            if any(f" {_plain(name)} " in words for name in (thing.name, *thing.also))
+            for thing, names in zip(self.things, index.names, strict=True)
+            if any(name in words for name in names)
         )
 
     def meant(self, prompt: str) -> tuple[str, ...]:
@@ -72,28 +85,70 @@ class Repertoire:
 
         Each ends in such a word, or else is nearly written like one.
         """
-        things = {
-            _plain(name): thing.name for thing in self.things for name in (thing.name, *thing.also)
-        }
-        words = [word for word in _plain(prompt).split() if word not in _NO_NOUNS]
-        found: dict[str, None] = {}
-        for word in words[:COMPARED_WORDS]:
-            if len(word) >= LEAST_LETTERS:
-                found.update(dict.fromkeys(things[name] for name in _near(word, things)))
-        return tuple(found)[:MOST_MEANT]
+        index = _index(self)
+        words = [
+            word
+            for word in _plain(prompt[:READ_LETTERS]).split()
+            if LEAST_LETTERS <= len(word) <= MOST_LETTERS and word not in index.no_things
+        ]
+        found = [name for word in words[:COMPARED_WORDS] for name in index.near(word)]
+        return tuple(dict.fromkeys(found))[:MOST_MEANT]
 
 
-def _near(word: str, names: Iterable[str]) -> list[str]:
-    ending = [name for name in names if name.endswith(word)]
-    alike = [name for name in names if name[0] == word[0]]  # few get the first letter wrong
-    return ending or difflib.get_close_matches(word, alike, n=1, cutoff=ALIKE)
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """A repertoire as prompts are compared with it, in plain words.
+
+    names: of each thing, with a space on both sides. called: whatever things are called, to their
+    names. behind: finds words for a background. no_things: words for how things are drawn.
+    """
+
+    names: tuple[tuple[str, ...], ...]
+    called: dict[str, str]
+    behind: re.Pattern[str]
+    no_things: frozenset[str]
+
+    def near(self, word: str) -> list[str]:
+        """The things that it may mean: those that are one, else compounds, else one misspelled."""
+        ends = {plain: plain.rpartition(" ")[2] for plain in self.called}
+        exact = [plain for plain, end in ends.items() if end == word]
+        least = len(word) + LEAST_MORE
+        inside = [plain for plain, end in ends.items() if end.endswith(word) and len(end) >= least]
+        # Few get the first letter wrong or leave out several: "door" is no "doctor".
+        alike = [
+            plain
+            for plain in self.called
+            if plain[0] == word[0]
+            and abs(len(plain) - len(word)) <= 1
+            and len(plain) >= LEAST_LETTERS
+        ]
+        found = exact or inside or difflib.get_close_matches(word, alike, n=1, cutoff=ALIKE)
+        return [self.called[plain] for plain in found]
+
+
+@lru_cache(maxsize=4)
+def _index(of: Repertoire) -> _Index:
+    plain = [[_plain(name) for name in thing.names] for thing in of.things]
+    colours = "|".join(re.escape(_plain(name)) for name in of.backgrounds) or "(?!)"
+    how = {word for name in (*of.styles, *of.backgrounds) for word in _plain(name).split()}
+    return _Index(
+        names=tuple(tuple(f" {name} " for name in names) for names in plain),
+        called={
+            name: thing.name
+            for thing, names in zip(of.things, plain, strict=True)
+            for name in names
+        },
+        behind=re.compile(rf" (?:(?:{colours}) to )?(?:{colours}) (?:gradient )?background "),
+        no_things=_NO_NOUNS | how,
+    )
 
 
 def _plain(text: str) -> str:
     """Words of lower-case letters and digits with a space between them, without accents."""
-    letters = unicodedata.normalize("NFKD", text.casefold())
-    unaccented = "".join(it for it in letters if not unicodedata.combining(it))
-    return " ".join(_WORD.findall(unaccented))
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    # Marks on letters, and what only says how they are set: soft hyphens, joiners.
+    seen = (it for it in letters if unicodedata.category(it) not in ("Mn", "Cf"))
+    return " ".join(_WORD.findall("".join(seen)))
 
 
 def read_repertoire(folder: Path) -> Repertoire | None:
@@ -103,20 +158,34 @@ def read_repertoire(folder: Path) -> Repertoire | None:
     Raises CheckpointInvalid.
     """
     file = folder / FILE
-    if not file.is_file():
+    if not file.exists():
         return None
     fields = read_fields(file)
     _only(fields, ("things", "styles", "backgrounds"))
-    groups = fields.inner("things")
-    things = []
-    for group in groups.values:
-        names, of = groups.inner(group), _name(file, group)
-        things += [Thing(_name(file, name), of, _names(names, name)) for name in names.values]
+    things = tuple(_things(fields.inner("things")))
     if not 1 <= len(things) <= MOST_THINGS:
         raise CheckpointInvalid(
             f"{file} names {len(things):,} things; 1 to {MOST_THINGS:,} are needed"
         )
-    return Repertoire(tuple(things), _names(fields, "styles"), _names(fields, "backgrounds"))
+    twice = [name for name, n in Counter(_plain(it.name) for it in things).items() if n > 1]
+    if twice:
+        raise CheckpointInvalid(f"{file}: two things are called {twice[0]!r}")
+    found = Repertoire(things, _names(fields, "styles"), _names(fields, "backgrounds"))
+    texts = [text for it in things for text in (it.group, *it.names)]
+    letters = sum(map(len, (*texts, *found.styles, *found.backgrounds)))
+    if letters > MOST_LETTERS_OF_ALL:
+        raise CheckpointInvalid(
+            f"{file}: {letters:,} characters of names, each with its group; at most "
+            f"{MOST_LETTERS_OF_ALL:,} are read"
+        )
+    return found
+
+
+def _things(groups: Fields) -> Iterator[Thing]:
+    for group in groups.values:
+        names, of = groups.inner(group), _name(groups.file, group)
+        for name in names.values:
+            yield Thing(_name(groups.file, name), of, _names(names, name))
 
 
 def _only(fields: Fields, known: tuple[str, ...]) -> None:
@@ -135,6 +204,7 @@ def _name(file: Path, text: str) -> str:
     """The text, if it can be shown to a person and found in a prompt."""
     if len(text) > MOST_LETTERS or not text.isprintable() or not _plain(text):
         raise CheckpointInvalid(
-            f"{file}: {text[:60]!r} is no name; 1 to {MOST_LETTERS} printable letters are needed"
+            f"{file}: {text[:60]!r} is no name; 1 to {MOST_LETTERS} printable characters with a "
+            "letter or digit among them are needed"
         )
     return text

@@ -186,7 +186,7 @@ def test_what_a_checkpoint_was_taught_is_counted_and_listed(linocut: Run, taught
         ["food", "red apple, pear"],
         ["animals", "fox"],
         ["(styles)", "3D, flat"],
-        ["(behind)", "white, teal"],
+        ["(backgrounds)", "white, teal"],
     ]
     listed = json.loads(linocut("info", taught, "--things", "--json").out)
     assert listed["things"] == {"food": ["red apple", "pear"], "animals": ["fox"]}

@@ -19,14 +19,15 @@ REQUEST = ImageRequest(prompt="", width=64, height=64, num_inference_steps=1, se
 @pytest.mark.parametrize(
     ("prompt", "told"),
     [
-        ("an Owl in a tree", None),
-        ("", None),
-        ("a bridge", "names none of the 2 things that toy was taught; it draws the nearest"),
-        ("a yacht, a boatt", "that toy was taught (did you mean sailboat?); it draws"),
+        ("an Owl in a tree", ()),
+        ("", ()),
+        (" ", ()),
+        ("a bridge", ("none of the 2 things that toy was taught (see GET /models), so",)),
+        ("a yacht, a boatt", ("the 2 things that toy was taught", "did you mean sailboat?")),
     ],
 )
 def test_a_prompt_for_nothing_that_was_taught_is_told(
-    tiny_folder: Path, tmp_path: Path, small: SimpleNamespace, prompt: str, told: str | None
+    tiny_folder: Path, tmp_path: Path, small: SimpleNamespace, prompt: str, told: tuple[str, ...]
 ) -> None:
     folder = shutil.copytree(tiny_folder, tmp_path / "toy")
     things = {"animals": {"owl": ["owls"]}, "vehicles": {"sailboat": ["boat"]}}
@@ -34,8 +35,15 @@ def test_a_prompt_for_nothing_that_was_taught_is_told(
     (folder / "repertoire.json").write_text(json.dumps(said), encoding="utf-8")
     with Engine.open(folder, device="cpu") as engine:
         warnings = engine.draw(replace(REQUEST, prompt=prompt)).warnings
-        assert len(warnings) == (told is not None)
-        assert told is None or told in warnings[0]
+        assert len(warnings) == len(told)
+        assert all(part in whole for part, whole in zip(told, warnings, strict=True))
         # Who changes a picture need not say what it shows.
         edit = replace(REQUEST, prompt=prompt, references=(small.random_picture(64, 64, 1),))
         assert engine.draw(edit).warnings == ()
+
+
+def test_of_a_known_checkpoint_the_command_that_lists_its_things_is_told() -> None:
+    with Engine.open("linocut-mini", device="cpu") as engine:
+        (_, told) = engine.plan(replace(REQUEST, prompt="a bridge")).warnings
+    assert "of the 290 things" in told
+    assert "`linocut info linocut-mini --things` lists them" in told

@@ -26,6 +26,17 @@ FIDELITY = {
     "weights_sha256": "abc", "side": 512, "pictures": 97, "psnr": 32.46, "least": 30, "passed": True
 }  # fmt: skip
 
+PARAMETERS = {
+    "weights_sha256": "abc",
+    "settings": [
+        {"num_inference_steps": 6, "guidance": 3.0, "pictures": 115, "concept_top1": 0.7121,
+         "concept_top5": 0.8222, "style": 0.7323},
+        {"num_inference_steps": 9, "guidance": 1.5, "pictures": 115, "concept_top1": 0.7424,
+         "concept_top5": 0.8525, "style": 0.7626},
+    ],
+    "classifier": {"left_out_source": {"source": "emojione", "concept": 0.7727}},
+}  # fmt: skip
+
 SEVERAL = {
     "beside": (0.4561, 0.2143, 0.9321, 0.8765), "above": (0.4462, 0.1984, 0.9222, 0.8543),
     "two": (0.5353, 0.4131, 0.9431, 0.9123), "three": (0.5244, 0.3329, 0.9542, 0.9034),
@@ -110,7 +121,7 @@ def test_every_number_is_the_measured_one(results, canvases, monkeypatch) -> Non
     }
     monkeypatch.setattr(gates, "read_rules", lambda: rules)
     monkeypatch.setattr(card, "BEFORE", CONCEPTS[:-80])
-    text = card.card(results, canvases, ARRANGED, FIDELITY, "an hour")
+    text = card.card(results, canvases, ARRANGED, FIDELITY, PARAMETERS, cost="an hour")
     table = text.split("## How well")[1].split("## Limits")[0]
     for name, words in card.MEASURES.items():
         ours, real = NUMBERS[name]
@@ -120,6 +131,11 @@ def test_every_number_is_the_measured_one(results, canvases, monkeypatch) -> Non
         found, every, real, all_real = (f"{100 * share:.1f}%" for share in SEVERAL[name])
         assert f"| {words} | 20 | {found} | {every} | {real}, {all_real} |" in table
         measured += SEVERAL[name]
+    assert "| 6 | 3 | 71.2% | 82.2% | 73.2% |" in table
+    assert "| 9 | 1.5 | 74.2% | 85.2% | 76.3% |" in table
+    assert "of 115 pictures each" in joined(table)
+    assert "that is 77.3% right on the source it never saw:" in joined(table)
+    measured += [0.7121, 0.8222, 0.7323, 0.7424, 0.8525, 0.7626, 0.7727]
     # Three older things are never named, one newest in three of its four pictures.
     older, newest = 100 * (1 - 3 / len(CONCEPTS[:-80])), 100 * (1 - 1 / 4 / 80)
     assert f"was named in {newest:.1f}% of the pictures of the 80 things" in joined(table)
@@ -145,7 +161,7 @@ def test_what_was_missed_is_said(results, canvases, monkeypatch) -> None:
     def missed() -> str:
         (said,) = re.findall(
             r"shares that were set beforehand, (.*?)\. Read",
-            joined(card.card(results, canvases, ARRANGED, FIDELITY, "")),
+            joined(card.card(results, canvases, ARRANGED, FIDELITY, PARAMETERS, cost="")),
         )
         return str(said)
 
@@ -168,9 +184,13 @@ def test_what_was_missed_is_said(results, canvases, monkeypatch) -> None:
 
 def test_where_nothing_is_new_nothing_is_told_of_it(results, canvases, monkeypatch) -> None:
     monkeypatch.setattr(card, "BEFORE", CONCEPTS[:-80])
-    assert "was the first to learn" in card.card(results, canvases, ARRANGED, FIDELITY, "")
+    assert "was the first to learn" in card.card(
+        results, canvases, ARRANGED, FIDELITY, PARAMETERS, cost=""
+    )
     monkeypatch.setattr(card, "BEFORE", CONCEPTS)
-    assert "was the first to learn" not in card.card(results, canvases, ARRANGED, FIDELITY, "")
+    assert "was the first to learn" not in card.card(
+        results, canvases, ARRANGED, FIDELITY, PARAMETERS, cost=""
+    )
 
 
 def test_everything_that_has_a_gate_has_words() -> None:
@@ -182,14 +202,15 @@ def test_what_was_not_measured_is_not_in_the_table(results, canvases) -> None:
     for measured in (results["generated"], results["real"]):
         for name in ("edits_obeyed", "edits_kept"):
             del measured[name]
-    text = card.card(results, canvases, ARRANGED, FIDELITY, "an hour")
+    text = card.card(results, canvases, ARRANGED, FIDELITY, PARAMETERS, cost="an hour")
     assert card.MEASURES["edits_obeyed"] not in text
     assert card.MEASURES["style"] in text
 
 
 def test_the_least_recognised_come_first(results, canvases) -> None:
     (worst,) = re.findall(
-        r"Least recognised: (.*)\.", card.card(results, canvases, ARRANGED, FIDELITY, "")
+        r"Least recognised: (.*)\.",
+        card.card(results, canvases, ARRANGED, FIDELITY, PARAMETERS, cost=""),
     )
     names = worst.split(", ")
     assert set(names[:3]) == {"crab", "greek temple", "jack o lantern"}
@@ -200,18 +221,19 @@ def test_what_was_always_recognised_is_not_called_least(results, canvases) -> No
     for row in results["concepts"]:
         row["top1"] = 4
     assert "Least recognised: none was missed." in card.card(
-        results, canvases, ARRANGED, FIDELITY, ""
+        results, canvases, ARRANGED, FIDELITY, PARAMETERS, cost=""
     )
     for row in results["concepts"]:
         row["top1"] = 3
     (worst,) = re.findall(
-        r"Least recognised: (.*)\.", card.card(results, canvases, ARRANGED, FIDELITY, "")
+        r"Least recognised: (.*)\.",
+        card.card(results, canvases, ARRANGED, FIDELITY, PARAMETERS, cost=""),
     )
     assert len(worst.split(", ")) == card.NUM_WORST == 50
 
 
 def test_everything_it_knows_is_named_and_nothing_is_left_to_fill_in(results, canvases) -> None:
-    text = card.card(results, canvases, ARRANGED, FIDELITY, "an hour")
+    text = card.card(results, canvases, ARRANGED, FIDELITY, PARAMETERS, cost="an hour")
     assert "$" not in text
     for words in (*(concept.name for concept in CONCEPTS), *BACKGROUNDS):
         assert words in text
@@ -228,7 +250,9 @@ def test_everything_it_knows_is_named_and_nothing_is_left_to_fill_in(results, ca
 
 def test_its_python_compiles_and_asks_for_what_the_checkpoint_is(results, canvases) -> None:
     (snippet,) = re.findall(
-        r"```python\n(.*?)```", card.card(results, canvases, ARRANGED, FIDELITY, ""), re.DOTALL
+        r"```python\n(.*?)```",
+        card.card(results, canvases, ARRANGED, FIDELITY, PARAMETERS, cost=""),
+        re.DOTALL,
     )
     compile(snippet, "card", "exec")
     (call,) = [
@@ -267,6 +291,7 @@ def test_the_card_comes_with_its_table_and_its_credits(results, canvases, tmp_pa
     (work / "evaluation" / "ratios.json").write_text(json.dumps(canvases))
     (work / "evaluation" / "arranged.json").write_text(json.dumps(ARRANGED))
     (work / "evaluation" / "fidelity.json").write_text(json.dumps(FIDELITY))
+    (work / "evaluation" / "parameters.json").write_text(json.dumps(PARAMETERS))
     for name in card.SHEETS:
         (work / "evaluation" / name).write_text(name)
     (work / "evaluation" / "table.md").write_text("# What it draws\n")
@@ -279,7 +304,9 @@ def test_the_card_comes_with_its_table_and_its_credits(results, canvases, tmp_pa
         name: name for name in card.SHEETS
     }
     text = (folder / "README.md").read_text()
-    assert text == card.card(results, canvases, ARRANGED, FIDELITY, card.training_cost(work))
+    assert text == card.card(
+        results, canvases, ARRANGED, FIDELITY, PARAMETERS, cost=card.training_cost(work)
+    )
     assert set(re.findall(r"\(sheets/(.+?)\)", text)) == set(card.SHEETS)
     assert text.startswith("---\nlicense: apache-2.0\n")
     assert (folder / "evaluation.md").read_text() == "# What it draws\n"
@@ -290,7 +317,7 @@ def test_the_card_comes_with_its_table_and_its_credits(results, canvases, tmp_pa
 @pytest.mark.parametrize("other", card.MEASURED)
 def test_figures_of_two_checkpoints_make_no_card(results, canvases, tmp_path, other) -> None:
     (tmp_path / "evaluation").mkdir()
-    measured = (results, canvases, ARRANGED, FIDELITY)
+    measured = (results, canvases, ARRANGED, FIDELITY, PARAMETERS)
     for name, found in zip(card.MEASURED, measured, strict=True):
         of = {"weights_sha256": "another" if name == other else "abc"}
         (tmp_path / "evaluation" / name).write_text(json.dumps(found | of))

@@ -30,7 +30,7 @@ MINI = Path(__file__).parents[2] / "checkpoints" / "linocut-mini"
 def test_the_committed_figures_are_of_the_committed_weights() -> None:
     weights = evaluation.fingerprint(MINI / "src" / "linocut_mini" / "checkpoint")
     assert f"Weights: `{weights[:16]}`" in (MINI / "evaluation.md").read_text(encoding="utf-8")
-    for name in ("results", "ratios", "arranged", "fidelity"):
+    for name in ("results", "ratios", "arranged", "fidelity", "parameters"):
         found = json.loads((gates.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
         assert found["weights_sha256"] == weights
 

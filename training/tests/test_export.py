@@ -79,8 +79,7 @@ def test_linocut_finds_the_shapes_that_were_trained(folder) -> None:
 def test_what_it_was_taught_is_what_its_captions_say(folder) -> None:
     taught = open_checkpoint(folder).repertoire
     assert taught.by_group == {
-        group: tuple(concept.name for concept in CONCEPTS if concept.group == group)
-        for group in GROUPS
+        group: [concept.name for concept in CONCEPTS if concept.group == group] for group in GROUPS
     }
     for seed in range(200):
         rng = Random(seed)

@@ -19,6 +19,7 @@ from linocut_training import (
     fetch,
     fidelity,
     parallel,
+    parameters,
     plans,
     rasterise,
     ratios,
@@ -188,6 +189,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     )
     monkeypatch.setattr(ratios, "measure", lambda out, work: asked.append(f"canvases {out.name}"))
     monkeypatch.setattr(fidelity, "measure", lambda out, work: asked.append(f"loss {out.name}"))
+    monkeypatch.setattr(parameters, "measure", lambda out, work: asked.append(f"ways {out.name}"))
     monkeypatch.setattr(arranged, "measure", lambda out, work: asked.append(f"many {out.name}"))
     monkeypatch.setattr(sheets, "make", lambda out, to: asked.append(f"sheets {to.name}"))
     monkeypatch.setattr(card, "write", lambda work, folder: asked.append(f"card {folder.name}"))
@@ -239,7 +241,15 @@ def test_the_whole_recipe_makes_a_checkpoint_that_draws(
     run()
     assert launched == ["train in 2", "encode_share in 2", "encode_share in 2", "train in 2"]
     assert asked == [
-        *("fetch", "classifier", "judge evaluation", "canvases out", "many out", "loss out"),
+        *(
+            "fetch",
+            "classifier",
+            "judge evaluation",
+            "canvases out",
+            "many out",
+            "loss out",
+            "ways out",
+        ),
         *("sheets evaluation", "card card", "record card"),
     ]
     with Engine.open(tmp_path / "out", device="cpu") as engine:

@@ -112,7 +112,7 @@ def _things(checkpoint: Checkpoint) -> dict[str, Any]:
     if checkpoint.repertoire is None:
         raise CheckpointInvalid(
             f"{checkpoint.name} has no list of what it was taught",
-            hint="ask for anything; only demo checkpoints have one",
+            hint="it has no repertoire.json; ask for anything",
         )
     taught = checkpoint.repertoire
     return {
@@ -123,8 +123,8 @@ def _things(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _things_rows(values: dict[str, Any]) -> dict[str, str]:
-    listed = values["things"] | {"(styles)": values["styles"], "(behind)": values["backgrounds"]}
-    return {name: ", ".join(names) for name, names in listed.items()}
+    drawn = {"(styles)": values["styles"], "(backgrounds)": values["backgrounds"]}
+    return {name: ", ".join(names) for name, names in (values["things"] | drawn).items()}
 
 
 def checkpoint_values(checkpoint: Checkpoint) -> dict[str, Any]:

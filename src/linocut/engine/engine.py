@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from linocut.catalog import ModelConfig
+from linocut.catalog import CHECKPOINTS, ModelConfig
 from linocut.engine.cache import ContentCache
 from linocut.engine.memory import check_room, memory_errors, room_on
 from linocut.engine.placement import Placement, place
@@ -366,13 +366,15 @@ def _untaught(name: str, repertoire: Repertoire, prompt: str) -> tuple[str, ...]
     """What to know about a prompt that names nothing the checkpoint was taught; not of none."""
     if not prompt.strip() or repertoire.named(prompt):
         return ()
-    meant = repertoire.meant(prompt)
-    return (
-        f"the prompt names none of the {len(repertoire.things)} things that {name} was taught"
-        + (f" (did you mean {' or '.join(meant)}?)" if meant else "")
-        + f"; it draws the nearest that it knows, or a blob: linocut info {name} --things, or GET "
-        "/models, lists them",
+    count, meant = len(repertoire.things), repertoire.meant(prompt)
+    listed = (
+        f"`linocut info {name} --things` lists them" if name in CHECKPOINTS else "see GET /models"
     )
+    said = (
+        f"the prompt names none of the {count:,} things that {name} was taught ({listed}), so that "
+        "it draws the nearest that it knows, or a blob"
+    )
+    return (said, f"did you mean {' or '.join(meant)}?") if meant else (said,)
 
 
 def _truncation(lost: int, tokenizer: PromptTokenizer) -> tuple[str, ...]:

@@ -72,6 +72,17 @@ def test_the_playground_draws_in_a_browser(shared_server: Any, browser: Any) -> 
     assert browser.asked_for() == {shared_server.url}
 
 
+PRESS = (
+    "[...document.querySelectorAll('#taught_things button')]"
+    ".find((it) => it.textContent === '{}').click()"
+)
+CHOOSE = (
+    "document.getElementById('{0}').value = '{1}';"
+    "document.getElementById('{0}').dispatchEvent(new Event('change', {{bubbles: true}}))"
+)
+PROMPT = "document.getElementById('prompt').value"
+
+
 def test_the_playground_asks_for_what_the_demo_was_taught(shared_server: Any, browser: Any) -> None:
     browser.open(f"{shared_server.url}/")
     browser.until("!document.getElementById('taught').hidden")
@@ -81,28 +92,48 @@ def test_the_playground_asks_for_what_the_demo_was_taught(shared_server: Any, br
     browser.run("document.querySelector('#taught summary').click()")
     shown = browser.run("document.getElementById('taught_things').innerText").split()
     assert [word.lower() for word in shown] == ["food", "red", "apple", "pear", "animals", "fox"]
-    press = (
-        "[...document.querySelectorAll('#taught_things button')]"
-        ".find((it) => it.textContent === '{}').click()"
-    )
-    choose = (
-        "document.getElementById('{0}').value = '{1}';"
-        "document.getElementById('{0}').dispatchEvent(new Event('change', {{bubbles: true}}))"
-    )
-    prompt = "document.getElementById('prompt').value"
-    browser.run(press.format("fox"))
-    assert browser.run(prompt) == "fox"
-    browser.run(choose.format("taught_background", "teal"))
-    browser.run(choose.format("taught_style", "flat"))
-    assert browser.run(prompt) == "fox, flat style, teal background"
-    browser.run(press.format("pear"))
-    assert browser.run(prompt) == "pear, flat style, teal background"
-    assert '"pear, flat style, teal background"' in browser.run(
-        "document.getElementById('curl').textContent"
-    )
+    browser.run(CHOOSE.format("taught_style", "3D"))
+    assert browser.run(PROMPT) == "a red apple, 3D style"  # what stood there from the first
+    browser.run(PRESS.format("fox"))
+    browser.run(CHOOSE.format("taught_background", "teal"))
+    browser.run(CHOOSE.format("taught_style", "flat"))
+    assert browser.run(PROMPT) == "fox, flat style, teal background"
+    browser.run(PRESS.format("pear"))
+    asked = "pear, flat style, teal background"
+    assert browser.run(PROMPT) == asked
+    assert f'"{asked}"' in browser.run("document.getElementById('curl').textContent")
+    assert asked in browser.run("document.getElementById('taught_said').textContent")
+    browser.run(f"{PROMPT} = 'two pears of mine'")
+    browser.run(CHOOSE.format("taught_style", "3D"))
+    assert browser.run(PROMPT) == "two pears of mine"
+    assert "stays" in browser.run("document.getElementById('taught_said').textContent")
+    assert browser.complaints() == []
+
+
+def test_the_playground_surprises(shared_server: Any, browser: Any) -> None:
+    browser.open(f"{shared_server.url}/")
+    browser.until("!document.getElementById('surprise').hidden")
+    browser.run(f"document.getElementById('key').value = {shared_server.key!r}")
     browser.run("document.getElementById('surprise').click()")
     surprise = "^(red apple|pear|fox), (3D|flat) style, (white|teal) background$"
-    assert re.fullmatch(surprise, browser.run(prompt))
+    assert re.fullmatch(surprise, browser.run(PROMPT))
+    browser.until("document.getElementById('status').textContent === 'Done.'")
+    assert browser.run("document.querySelector('#frame img').alt") == browser.run(PROMPT)
+    assert browser.complaints() == []
+
+
+def test_the_playground_asks_again_what_the_demo_was_taught(
+    shared_server: Any, browser: Any
+) -> None:
+    fails = (
+        "const real = window.fetch; let left = 1;"
+        "window.fetch = (what, how) => what === '/models' && left-- > 0"
+        " ? Promise.reject(new TypeError('away')) : real(what, how);"
+    )
+    added = browser.ask("Page.addScriptToEvaluateOnNewDocument", source=fails)
+    browser.open(f"{shared_server.url}/")
+    browser.until("!document.getElementById('taught').hidden")
+    browser.ask("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
     assert browser.complaints() == []
 
 

@@ -28,6 +28,7 @@ from linocut_training import (
     fetch,
     fidelity,
     parallel,
+    parameters,
     rasterise,
     ratios,
     record,
@@ -186,6 +187,7 @@ def judge(folders: Folders) -> None:
     ratios.measure(folders.out, folders.work)
     arranged.measure(folders.out, folders.work)
     fidelity.measure(folders.out, folders.work)
+    parameters.measure(folders.out, folders.work)
     sheets.make(folders.out, folders.work / "evaluation")
     card.write(folders.work, folders.card)
     record.write(folders.work, folders.plan, folders.out, folders.card)

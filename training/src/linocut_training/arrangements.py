@@ -117,7 +117,8 @@ OF_TWO: Final = tuple(name for name, one in ARRANGEMENTS.items() if one.joins)
 _NEVER_MANY: Final = frozenset((
     "book lying open", "hand waving hello", "waving hello", "heart broken in two", "tongue out",
     "tongue out face", "laughing until crying face", "sun rising over water", "two fingers up",
-    "sun setting over buildings",
+    "sun setting over buildings", "half an avocado", "frying pan with an egg",
+    "cocktail with an umbrella", "ananas",
 ))  # fmt: skip
 _ENGLISH: Final = inflect.engine()
 for _one, _many in (

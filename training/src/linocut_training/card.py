@@ -71,7 +71,7 @@ SHEETS = (
         "strengths.webp",
     ),
 )
-MEASURED = ("results.json", "ratios.json", "arranged.json", "fidelity.json")
+MEASURED = ("results.json", "ratios.json", "arranged.json", "fidelity.json", "parameters.json")
 ARRANGED = {
     "beside": "two things side by side",
     "above": "one thing above another",
@@ -89,8 +89,7 @@ def write(work: Path, folder: Path) -> None:
     if len({found["weights_sha256"] for found in measured}) > 1:
         raise ValueError(f"{', '.join(MEASURED)} are of several checkpoints: measure all anew")
     folder.mkdir(parents=True, exist_ok=True)
-    results, canvases, arranged, fidelity = measured
-    text = card(results, canvases, arranged, fidelity, training_cost(work))
+    text = card(*measured, cost=training_cost(work))
     (folder / "README.md").write_text(text, encoding="utf-8")
     (folder / "NOTICE").write_text(
         "linocut-mini and the judge of its pictures learned from drawings of these works:\n\n"
@@ -106,16 +105,15 @@ def write(work: Path, folder: Path) -> None:
 
 def card(
     results: dict[str, Any], canvases: dict[str, Any], arranged: dict[str, Any],
-    fidelity: dict[str, Any], cost: str,
+    fidelity: dict[str, Any], parameters: dict[str, Any], *, cost: str,
 ) -> str:  # fmt: skip
     """The model card, every measured number in it from what was measured.
 
-    canvases: of shapes. arranged: of several things. fidelity: of the autoencoder.
+    canvases: of shapes. arranged: of several things. fidelity: of the autoencoder. parameters: of
+    other steps and guidance.
     """
     shape = MINI.transformer
     generated, real = results["generated"], results["real"]
-    missed = [row for row in results["concepts"] if row["top1"] < row["pictures"]]
-    worst = sorted(missed, key=lambda row: (row["top1"], row["top5"]))[:NUM_WORST]
     packages = fetch.PACKAGES.values()
     return CARD.substitute(
         num_concepts=len(CONCEPTS),
@@ -132,8 +130,11 @@ def card(
         ),
         classifier=_worth_of_the_judge(results["classifier"]),
         arranged="\n".join(_arranged_rows(arranged)),
+        num_set=parameters["settings"][0]["pictures"],
+        parameters="\n".join(_parameter_rows(parameters)),
+        judge_of_parameters=f"{parameters['classifier']['left_out_source']['concept']:.1%}",
         missed=_missed(results, canvases, arranged, fidelity),
-        worst=", ".join(row["concept"].replace("_", " ") for row in worst) or "none was missed",
+        worst=", ".join(_worst(results)) or "none was missed",
         one_in=gates.read_rules()["canvases"]["one_concept_in"],
         steps=canvases["num_inference_steps"],
         canvases=", ".join(
@@ -170,6 +171,12 @@ def _worth_of_the_judge(judge: dict[str, Any]) -> str:
         f"{left['concept']:.1%} right on `{left['source']}`, a source it never saw; "
         f"{held['concept']:.1%} on the others' drawings on backgrounds and at sizes it never saw."
     )
+
+
+def _worst(results: dict[str, Any]) -> list[str]:
+    missed = [row for row in results["concepts"] if row["top1"] < row["pictures"]]
+    worst = sorted(missed, key=lambda row: (row["top1"], row["top5"]))[:NUM_WORST]
+    return [row["concept"].replace("_", " ") for row in worst]
 
 
 def _newest_and_older(results: dict[str, Any]) -> str:
@@ -216,6 +223,14 @@ def _arranged_rows(arranged: dict[str, Any]) -> Iterator[str]:
         yield (
             f"| {words} | {ours['pictures']} | {ours['found']:.1%} | {ours['all_found']:.1%} | "
             f"{real['found']:.1%}, {real['all_found']:.1%} |"
+        )
+
+
+def _parameter_rows(parameters: dict[str, Any]) -> Iterator[str]:
+    for found in parameters["settings"]:
+        yield (
+            f"| {found['num_inference_steps']} | {found['guidance']:g} | "
+            f"{found['concept_top1']:.1%} | {found['concept_top5']:.1%} | {found['style']:.1%} |"
         )
 
 

@@ -89,6 +89,7 @@ def taught() -> dict[str, Any]:
     for concept in CONCEPTS:
         plurals = (plural(name) for name in concept.names if is_countable(name))
         also = dict.fromkeys((*concept.synonyms, *plurals))
+        also.pop(concept.name, None)
         things.setdefault(concept.group, {})[concept.name] = list(also)
     return {
         "things": things,

@@ -69,7 +69,7 @@ def models(
         "demo": demo,
         "repertoire": repertoire
         and {
-            "things": {group: list(names) for group, names in repertoire.by_group.items()},
+            "things": repertoire.by_group,
             "styles": list(repertoire.styles),
             "backgrounds": list(repertoire.backgrounds),
         },

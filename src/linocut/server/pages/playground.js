@@ -196,7 +196,4 @@ $("copy").addEventListener("click", async () => {
 
 form.addEventListener("input", () => showCall());
 showCall();
-taught((prompt) => {
-  $("prompt").value = prompt;
-  showCall();
-});
+taught($("prompt"), () => form.requestSubmit());

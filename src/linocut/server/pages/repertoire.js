@@ -1,12 +1,12 @@
 // What a demo checkpoint was taught, to press instead of to type. Full weights have no such list,
 // and then nothing of this is shown.
 const $ = (id) => document.getElementById(id);
-const RETRY_MS = 2000; // while no worker has loaded its checkpoint yet
+const FIRST_WAIT_MS = 2000, LONGEST_WAIT_MS = 30000; // while no worker has loaded its checkpoint
 
 function any(of) { return of[Math.floor(Math.random() * of.length)]; }
 
-function options(select, unsaid, values) {
-  select.replaceChildren(...[unsaid, ...values].map((text, index) => new Option(text, index ? text : "")));
+function options(select, values) {
+  select.replaceChildren(new Option("as it likes", ""), ...values.map((text) => new Option(text)));
 }
 
 // The words for a thing in the style and on the background that are chosen just now.
@@ -19,6 +19,8 @@ function groupOf(name, things, press) {
   const heading = document.createElement("h3"), list = document.createElement("div");
   heading.textContent = name;
   list.className = "chips";
+  list.role = "group";
+  list.ariaLabel = name;
   for (const thing of things) {
     const chip = document.createElement("button");
     chip.type = "button";
@@ -29,14 +31,23 @@ function groupOf(name, things, press) {
   return [heading, list];
 }
 
-function show({ checkpoint, repertoire }, ask) {
-  const { things, styles, backgrounds } = repertoire, all = Object.values(things).flat();
-  let chosen = "";
-  const press = (thing) => { chosen = thing; ask(words(thing)); };
-  options($("taught_style"), "as it likes", styles);
-  options($("taught_background"), "as it likes", backgrounds);
+// prompt: of the page. draw: draws what stands there.
+function show({ checkpoint, repertoire: { things, styles, backgrounds } }, prompt, draw) {
+  const all = Object.values(things).flat();
+  let thing = prompt.value, asked = prompt.value;
+  const ask = () => {
+    asked = prompt.value = words(thing);
+    prompt.dispatchEvent(new Event("input", { bubbles: true }));
+    $("taught_said").textContent = `The prompt is: ${asked}`;
+  };
+  const press = (chosen) => { thing = chosen; ask(); };
+  options($("taught_style"), styles);
+  options($("taught_background"), backgrounds);
   for (const id of ["taught_style", "taught_background"]) {
-    $(id).addEventListener("change", () => { if (chosen) ask(words(chosen)); });
+    $(id).addEventListener("change", () => {
+      if (prompt.value === asked) ask(); // what somebody typed stays
+      else $("taught_said").textContent = "The prompt is your own, and stays; press a thing to replace it.";
+    });
   }
   $("taught_count").textContent = `What ${checkpoint} can draw: ${all.length} things`;
   $("taught_things").replaceChildren(
@@ -45,17 +56,24 @@ function show({ checkpoint, repertoire }, ask) {
     $("taught_style").value = any(styles) ?? "";
     $("taught_background").value = any(backgrounds) ?? "";
     press(any(all));
+    draw();
   });
   $("taught").hidden = $("surprise").hidden = false;
 }
 
-// Shows the list as soon as a worker has loaded a checkpoint that has one; `ask` is given a prompt.
-export async function taught(ask) {
-  for (;;) {
+async function served() {
+  try {
     const answer = await fetch("/models");
-    const [model] = answer.ok ? (await answer.json()).models : [];
-    if (model?.repertoire) show(model, ask);
+    return answer.ok ? (await answer.json()).models[0] : undefined;
+  } catch { return undefined; } // away, or something between that answers for it: asked again
+}
+
+// Shows the list as soon as a worker has loaded a checkpoint that has one.
+export async function taught(prompt, draw) {
+  for (let wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, LONGEST_WAIT_MS)) {
+    const model = await served();
+    if (model?.repertoire) show(model, prompt, draw);
     if (model?.checkpoint) return;
-    await new Promise((wake) => setTimeout(wake, RETRY_MS));
+    await new Promise((wake) => setTimeout(wake, wait));
   }
 }
