@@ -1,4 +1,4 @@
-"""Draws the README's illustration: five pictures in a row, as `make image` draws each of them."""
+"""Draws the README's illustration: ten pictures in two rows, as `make image` draws each of them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,29 @@ from PIL import Image
 
 from linocut import Engine, ImageRequest
 
-PROMPTS: Final = ("a red apple", "a cat face", "a house", "a tree", "a rocket")
+ROOT: Final = Path(__file__).parents[1]
+EVERYDAY: Final = ROOT / "training" / "evaluation" / "everyday.txt"
+PROMPTS: Final = tuple(EVERYDAY.read_text(encoding="utf-8").splitlines()[:10])  # none is chosen
+COLUMNS: Final = 5
 SIDE: Final = 512
-TARGET: Final = Path(__file__).parents[1] / "docs" / "images" / "first-pictures.png"
+TARGET: Final = ROOT / "docs" / "images" / "first-pictures.png"
+
+
+def corner(place: int) -> tuple[int, int]:
+    """The upper left corner of a picture's tile, x and y in pixels."""
+    row, column = divmod(place, COLUMNS)
+    return SIDE * column, SIDE * row
 
 
 def drawn() -> Image.Image:
-    """The row of pictures, 512 x 512 each, in exact mode on a CPU with seed 1."""
-    row = Image.new("RGB", (SIDE * len(PROMPTS), SIDE))
+    """The pictures in rows, 512 x 512 each, in exact mode on a CPU with seed 1."""
+    rows = Image.new("RGB", (SIDE * COLUMNS, SIDE * (len(PROMPTS) // COLUMNS)))
     with Engine.open("linocut-mini", device="cpu") as engine:
         for place, prompt in enumerate(PROMPTS):
             request = ImageRequest(prompt=prompt, width=SIDE, height=SIDE, seed=1)
             picture = engine.draw(request).picture
-            row.paste(Image.frombytes("RGB", (SIDE, SIDE), picture.rgb), (SIDE * place, 0))
-    return row
+            rows.paste(Image.frombytes("RGB", (SIDE, SIDE), picture.rgb), corner(place))
+    return rows
 
 
 if __name__ == "__main__":

@@ -46,11 +46,15 @@ def test_the_readme_shows_what_this_checkpoint_draws() -> None:
     assert difference <= 2
 
 
-def test_a_line_of_the_readme_draws_its_tile(tmp_path: Path) -> None:
-    lines = re.findall(r"^\$ (make image PROMPT=.* SEED=1 .*)$", README, re.MULTILINE)
-    words = [shlex.split(line) for line in lines]
-    pictures = example("first_pictures")
-    assert [said[2] for said in words] == [f"PROMPT={prompt}" for prompt in pictures.PROMPTS]
+def test_the_readme_says_what_its_pictures_show() -> None:
+    caption = README.split("first-pictures.png)")[1].split("These are")[0]
+    assert tuple(" ".join(caption.split()).split(" · ")) == example("first_pictures").PROMPTS
+
+
+def test_the_line_of_the_readme_draws_its_tile(tmp_path: Path) -> None:
+    (line,) = re.findall(r"^\$ (make image PROMPT=.* SEED=1 .*)$", README, re.MULTILINE)
+    words, pictures = shlex.split(line), example("first_pictures")
+    prompt = words[2].removeprefix("PROMPT=")
     command = tmp_path / "linocut"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m linocut "$@"\n')
     command.chmod(0o755)
@@ -59,16 +63,18 @@ def test_a_line_of_the_readme_draws_its_tile(tmp_path: Path) -> None:
     for told in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # by a `make test` around this one
         environment.pop(told, None)
     done = subprocess.run(
-        [*words[0], "-f", ROOT / "Makefile", "-o", ".venv/.engine", f"BIN={tmp_path}"],
+        [*words, "-f", ROOT / "Makefile", "-o", ".venv/.engine", f"BIN={tmp_path}"],
         env=environment,
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "a-red-apple-1.png\n"), done.stderr
-    with Image.open(pictures.TARGET) as shown, Image.open(tmp_path / "a-red-apple-1.png") as ours:
-        tile = shown.crop((0, 0, pictures.SIDE, pictures.SIDE))
+    name = f"{prompt.replace(' ', '-')}-1.png"
+    assert (done.returncode, done.stdout) == (0, f"{name}\n"), done.stderr
+    left, top = pictures.corner(pictures.PROMPTS.index(prompt))
+    with Image.open(pictures.TARGET) as shown, Image.open(tmp_path / name) as ours:
+        tile = shown.crop((left, top, left + pictures.SIDE, top + pictures.SIDE))
         assert np.abs(levels(tile) - levels(ours)).max() <= 2
 
 
