@@ -206,11 +206,17 @@ def test_new_styles_have_batches_of_their_own_and_no_teacher_is_asked(
     assert rare - set(views.grids_of_ratios())
 
 
-def test_the_newest_things_have_their_share_of_what_is_new_and_no_teacher_is_asked(
-    training_folder, which, monkeypatch
+@pytest.mark.parametrize("new_things", ["newest", "unsure"])
+def test_new_things_have_their_share_of_what_is_new_and_no_teacher_is_asked(
+    training_folder, which, monkeypatch, new_things
 ) -> None:
-    monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
-    plan = replace(WIDENING, batch=8, taught_batch=8, arranged_share=0, edit_share=0)
+    if new_things == "newest":
+        monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
+    else:
+        monkeypatch.setitem(batches.NEW_THINGS, "unsure", lambda: frozenset({1}))
+    plan = replace(
+        WIDENING, batch=8, taught_batch=8, arranged_share=0, edit_share=0, new_things=new_things
+    )
     source, new, taught = Source(training_folder, plan), [], []
     for step in range(300):
         batch = source.batch(step, 0)

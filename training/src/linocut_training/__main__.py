@@ -75,9 +75,9 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument(
         "--plan", choices=PLANS,
-        help="how long: whole, from nothing; going-on, the default with --from; "
-        "growing, with things that it does not know; restyling, reshaping, recalling, enriching or "
-        "widening, only stage three or four, from a checkpoint that guidance is distilled into",
+        help="how long: whole, from nothing; going-on, the default with --from; growing, with "
+        "things that it does not know; restyling, reshaping, recalling, enriching, widening or "
+        "practising, only stage three or four, from one that guidance is distilled into",
     )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="where the transformer learns: cpu or cuda")
     parser.add_argument(

@@ -19,6 +19,7 @@ from linocut_training.concepts import BEFORE, CONCEPTS, DRAWN, RIVALS
 from linocut_training.edits import Edits, Shown, is_shown
 from linocut_training.plans import Plan
 from linocut_training.tiles import Place
+from linocut_training.unsure import unsure
 
 RARE_SHARE = 0.3  # of the batches off the square grid: on grids of no ratio of the API
 # In stage four, where the rest is what the checkpoint before teaches anew: it was half forgotten.
@@ -32,6 +33,11 @@ KNOWN: dict[str, Callable[[views.View], bool]] = {
     "nothing": lambda _: False,
     "things before": lambda it: it.concept < len(BEFORE) and it.colour < len(views.COLOUR_NAMES),
     "drawn styles": lambda it: views.STYLE_NAMES[it.style] in DRAWN,
+}
+# The things that no teacher is asked about, by `Plan.new_things`.
+NEW_THINGS: dict[str, Callable[[], frozenset[int]]] = {
+    "newest": lambda: frozenset(range(len(BEFORE), len(CONCEPTS))),
+    "unsure": unsure,
 }
 RIVAL = [views.STYLE_NAMES.index(RIVALS.get(style, style)) for style in views.STYLE_NAMES]
 
@@ -93,7 +99,7 @@ class Source:
     def __init__(self, work: Path, plan: Plan) -> None:
         if views.not_encoded(work):
             raise ValueError(f"{work / 'latents'} has other views' latents: encode the views first")
-        self.plan = plan
+        self.plan, self.new_things = plan, NEW_THINGS[plan.new_things]()
         self.grids = views.grids()
         self.latents = [np.load(views.latents_file(work, g), mmap_mode="r") for g in self.grids]
         self.views = [list(views.views_on(grid)) for grid in self.grids]
@@ -111,7 +117,11 @@ class Source:
         ]
         self.asked, self.asked_anew = (
             [
-                _asked(of, [index for index in shown if self._is_new(of[index]) is is_new])
+                _asked(
+                    of,
+                    [index for index in shown if self._is_new(of[index]) is is_new],
+                    self.new_things,
+                )
                 for of, shown in zip(self.views, self.shown, strict=True)
             ]
             for is_new in (False, True)
@@ -248,7 +258,7 @@ class Source:
         self, grid: int, wanted: list[Shown], words: list[str], *,
         given: Sequence[Sequence[Shown]], kinds: list[str], rng: random.Random,
     ) -> Batch:  # fmt: skip
-        known = [not self._has_newest(it) for it in wanted]
+        known = [not self._has_new_things(it) for it in wanted]
         asked = [_words(it, rng) for it in wanted]
         told, others = _two_lists([
             each if is_known else _beside_none(each, rng)
@@ -269,12 +279,12 @@ class Source:
         if not isinstance(shown, views.View):
             return self.plan.arranged_is_new
         in_new_style = views.STYLE_NAMES[shown.style] in self.plan.new_styles
-        return in_new_style or self._has_newest(shown)
+        return in_new_style or self._has_new_things(shown)
 
-    def _has_newest(self, shown: Shown) -> bool:
+    def _has_new_things(self, shown: Shown) -> bool:
         """Whether it shows things that no teacher knows."""
         things = (shown.concept,) if isinstance(shown, views.View) else shown.concepts
-        return self.plan.new_things_share > 0 and max(things) >= len(BEFORE)
+        return self.plan.new_things_share > 0 and not self.new_things.isdisjoint(things)
 
     def _take(self, grid: int, indices: list[int]) -> Tensor:
         return torch.from_numpy(self.latents[grid][indices].astype(np.float32))
@@ -311,11 +321,13 @@ class _Some:
         return views.any_of(self.white, self.coloured, rng)
 
 
-def _asked(of: list[views.View], shown: list[int]) -> tuple[_Some, _Some, _Some]:
-    """Of the views that captions ask for: all, those known before, and those of the newest."""
+def _asked(
+    of: list[views.View], shown: list[int], new_things: frozenset[int]
+) -> tuple[_Some, _Some, _Some]:
+    """Of the views that captions ask for: all, those of known things, and those of new ones."""
     here = [index for index in shown if of[index].placement < views.ASKED_PLACEMENTS]
-    known = [index for index in here if of[index].concept < len(BEFORE)]
-    newest = [index for index in here if of[index].concept >= len(BEFORE)]
+    known = [index for index in here if of[index].concept not in new_things]
+    newest = [index for index in here if of[index].concept in new_things]
     everything = _split(of, here)
     return (
         everything,

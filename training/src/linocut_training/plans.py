@@ -21,8 +21,9 @@ class Plan:
     window_share: of those batches, how many show only the part of the square that the things stand
     in, at a guidance of 1: of half as many tokens as much is learned of the things.
     new_styles, new_things_share, new_share: styles that the teachers do not know, or take for
-    others; whether the newest things are as new to them, and of what is new how many pictures show
+    others; whether some things are as new to them, and of what is new how many pictures show
     these (none where teachers know them); batches of all that, which is learned from pictures, too.
+    new_things: which these are, by `batches.NEW_THINGS`.
     known: what the checkpoint before teaches in stage four, by `batches.KNOWN`.
     leads_away: whether stage four's teachers lead away from other styles, as stage three does.
     last_stage_share: of the learning rates, where stage four begins.
@@ -49,6 +50,7 @@ class Plan:
     arranged_is_new: bool = False
     window_share: float = 0
     new_styles: tuple[str, ...] = ()
+    new_things: str = "newest"
     new_things_share: float = 0
     new_share: float = 0
     known: str = "nothing"
@@ -124,6 +126,13 @@ WIDENING = replace(
     ENRICHING, shaped_steps=1750, batch=48, taught_batch=32, edit_share=0.2, arranged_share=0.2,
     new_styles=("flat", "pixel", "grayscale"), new_things_share=0.82, new_share=0.46, seed=13,
 )  # fmt: skip
+# Stage four from itself alone: the checkpoint teaches what it knows, and learns from pictures what
+# its evaluation found it unsure about, and flat ones. What ships has not taken it (decision 11).
+PRACTISING = replace(
+    RESHAPING, shaped_steps=280, full_text_every=16, edit_share=0.12, shaped_share=0.3,
+    arranged_share=0.12, new_styles=("flat",), new_things="unsure", new_things_share=0.75,
+    new_share=0.45, leads_away=True, last_stage_share=0.5, seed=14,
+)  # fmt: skip
 PLANS = {
     "whole": WHOLE,
     "going-on": GOING_ON,
@@ -133,6 +142,7 @@ PLANS = {
     "recalling": RECALLING,
     "enriching": ENRICHING,
     "widening": WIDENING,
+    "practising": PRACTISING,
 }
 
 
