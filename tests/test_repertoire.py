@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,14 @@ from hypothesis import strategies as st
 
 from linocut.catalog import MINI
 from linocut.errors import CheckpointInvalid
-from linocut.repertoire import MOST_LETTERS, MOST_THINGS, Repertoire, Thing, read_repertoire
+from linocut.repertoire import (
+    MOST_LETTERS,
+    MOST_THINGS,
+    MOST_WAYS,
+    Repertoire,
+    Thing,
+    read_repertoire,
+)
 from linocut.workers.frames import read_frame, write_frame
 from linocut.workers.protocol import Ready
 
@@ -30,7 +39,7 @@ THINGS = (
     Thing("wooden chair", "household"),
     Thing("loo", "household"),
     Thing("door", "household"),
-    Thing("lollipop", "food", ("sticky candy",)),
+    Thing("duck", "animals", ("common teal",)),
     Thing("potted plant", "nature"),
     Thing("eggplant", "food"),
 )
@@ -80,6 +89,7 @@ def test_things_are_found_by_whole_words(prompt: str, names: list[str]) -> None:
         ("an elefant", ("elephant",)),
         ("a bridge over a river", ()),
         ("moouse", ("mouse",)),
+        ("moose", ()),
         ("a xylophone", ()),
         ("an ant", ()),
         ("word " * 12 + "elefant", ()),
@@ -98,7 +108,7 @@ def test_what_may_be_meant_ends_so_or_is_nearly_written_so(
     "prompt",
     [
         "a company logo", "pink hair", "a doctor", "a bridge, sticker style, teal background",
-        "a lock", "a hat", "a coat", "x" * 5000, "\ufdfa" * 5000,
+        "a lock", "a hat", "a coat", "a house", "x" * 5000, "\ufdfa" * 5000,
     ],
 )  # fmt: skip
 def test_nothing_is_suggested_that_is_only_a_little_alike(prompt: str) -> None:
@@ -125,7 +135,7 @@ def test_groups_keep_their_order() -> None:
     assert list(TAUGHT.by_group) == [
         *("food", "faces", "animals", "vehicles", "nature", "household"),
     ]
-    assert TAUGHT.by_group["animals"] == ["mouse", "elephant"]
+    assert TAUGHT.by_group["animals"] == ["mouse", "elephant", "duck"]
 
 
 def written(folder: Path, **said: object) -> Path:
@@ -171,6 +181,9 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
         ("backgrounds", ["x" * MOST_LETTERS] * 2000),
         ("styles", "3D"),
         ("styles", None),
+        ("styles", ["x"] * (MOST_WAYS + 1)),
+        ("things", {"\ud800": {}}),
+        ("things", {"g" * 200: []}),
         ("backgrounds", [None]),
         ("backgrounds", ["\ud800"]),
         ("sizes", ["small"]),
@@ -182,9 +195,12 @@ def test_a_file_is_held_to_its_types(tmp_path: Path, key: str, value: object) ->
     assert str(tmp_path / "repertoire.json") in str(caught.value)
 
 
-def test_a_folder_in_the_file_s_place_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "repertoire.json").mkdir()
-    with pytest.raises(CheckpointInvalid, match=r"repertoire\.json"):
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_plain_file_is_an_error_and_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "repertoire.json")
+    with pytest.raises(CheckpointInvalid, match=r"repertoire\.json is no plain file"):
         read_repertoire(tmp_path)
 
 

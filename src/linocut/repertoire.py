@@ -22,10 +22,14 @@ from linocut.fields import Fields, read_fields
 FILE: Final = "repertoire.json"
 MOST_THINGS: Final = 10_000
 MOST_LETTERS: Final = 100  # of a name
+MOST_WAYS: Final = 1_000  # styles, and backgrounds
 MOST_LETTERS_OF_ALL: Final = 200_000  # so that a worker can send them in the head of one frame
 READ_LETTERS: Final = 2_000  # of a prompt: what comes later no demo reads
 COMPARED_WORDS: Final = 12  # of a prompt that names nothing: with every name, letter by letter
 LEAST_LETTERS: Final = 4  # of a word that may mean a name
+LEAST_SPELLED: Final = 6  # and of one that may be misspelled: a raven is no ramen, a crow no crown
+MOST_SPELLED: Final = 24
+MOST_COMPARED: Final = 1_000  # names that a word may be a misspelling of
 LEAST_MORE: Final = 3  # letters before it in a compound: "sail" and "boat", not "c" and "hair"
 ALIKE: Final = 0.8  # by difflib: "elefant" and "elephant" are
 MOST_MEANT: Final = 3
@@ -73,7 +77,7 @@ class Repertoire:
         What is behind them is not among them: "a boat, orange background" names no orange.
         """
         index = _index(self)
-        words = index.behind.sub(" ", f" {_plain(prompt[:READ_LETTERS])} ")
+        words = index.behind.sub(" ", f" {_read(prompt)} ")
         return tuple(
             thing
             for thing, names in zip(self.things, index.names, strict=True)
@@ -88,8 +92,8 @@ class Repertoire:
         index = _index(self)
         words = [
             word
-            for word in _plain(prompt[:READ_LETTERS]).split()
-            if LEAST_LETTERS <= len(word) <= MOST_LETTERS and word not in index.no_things
+            for word in _read(prompt).split()
+            if len(word) >= LEAST_LETTERS and word not in index.no_things
         ]
         found = [name for word in words[:COMPARED_WORDS] for name in index.near(word)]
         return tuple(dict.fromkeys(found))[:MOST_MEANT]
@@ -100,21 +104,30 @@ class _Index:
     """A repertoire as prompts are compared with it, in plain words.
 
     names: of each thing, with a space on both sides. called: whatever things are called, to their
-    names. behind: finds words for a background. no_things: words for how things are drawn.
+    names; ends: to its last word. behind: finds words for a background. no_things: words for how
+    things are drawn.
     """
 
     names: tuple[tuple[str, ...], ...]
     called: dict[str, str]
+    ends: dict[str, str]
     behind: re.Pattern[str]
     no_things: frozenset[str]
 
     def near(self, word: str) -> list[str]:
         """The things that it may mean: those that are one, else compounds, else one misspelled."""
-        ends = {plain: plain.rpartition(" ")[2] for plain in self.called}
-        exact = [plain for plain, end in ends.items() if end == word]
+        exact = [plain for plain, end in self.ends.items() if end == word]
         least = len(word) + LEAST_MORE
-        inside = [plain for plain, end in ends.items() if end.endswith(word) and len(end) >= least]
-        # Few get the first letter wrong or leave out several: "door" is no "doctor".
+        inside = [
+            plain for plain, end in self.ends.items() if end.endswith(word) and len(end) >= least
+        ]
+        found = exact or inside or self._spelled(word)
+        return [self.called[plain] for plain in found]
+
+    def _spelled(self, word: str) -> list[str]:
+        """What it may be a misspelling of: few get the first letter wrong or leave out several."""
+        if not LEAST_SPELLED <= len(word) <= MOST_SPELLED:
+            return []
         alike = [
             plain
             for plain in self.called
@@ -122,25 +135,29 @@ class _Index:
             and abs(len(plain) - len(word)) <= 1
             and len(plain) >= LEAST_LETTERS
         ]
-        found = exact or inside or difflib.get_close_matches(word, alike, n=1, cutoff=ALIKE)
-        return [self.called[plain] for plain in found]
+        return difflib.get_close_matches(word, alike[:MOST_COMPARED], n=1, cutoff=ALIKE)
 
 
 @lru_cache(maxsize=4)
 def _index(of: Repertoire) -> _Index:
     plain = [[_plain(name) for name in thing.names] for thing in of.things]
+    called = {
+        name: thing.name for thing, names in zip(of.things, plain, strict=True) for name in names
+    }
     colours = "|".join(re.escape(_plain(name)) for name in of.backgrounds) or "(?!)"
     how = {word for name in (*of.styles, *of.backgrounds) for word in _plain(name).split()}
     return _Index(
         names=tuple(tuple(f" {name} " for name in names) for names in plain),
-        called={
-            name: thing.name
-            for thing, names in zip(of.things, plain, strict=True)
-            for name in names
-        },
+        called=called,
+        ends={name: name.rpartition(" ")[2] for name in called},
         behind=re.compile(rf" (?:(?:{colours}) to )?(?:{colours}) (?:gradient )?background "),
         no_things=_NO_NOUNS | how,
     )
+
+
+def _read(prompt: str) -> str:
+    """A prompt's first words; one letter may become eighteen."""
+    return _plain(prompt[:READ_LETTERS])[:READ_LETTERS]
 
 
 def _plain(text: str) -> str:
@@ -160,6 +177,8 @@ def read_repertoire(folder: Path) -> Repertoire | None:
     file = folder / FILE
     if not file.exists():
         return None
+    if not file.is_file():  # a pipe, say, would be waited for
+        raise CheckpointInvalid(f"{file} is no plain file; remove it, or put a list there")
     fields = read_fields(file)
     _only(fields, ("things", "styles", "backgrounds"))
     things = tuple(_things(fields.inner("things")))
@@ -167,15 +186,17 @@ def read_repertoire(folder: Path) -> Repertoire | None:
         raise CheckpointInvalid(
             f"{file} names {len(things):,} things; 1 to {MOST_THINGS:,} are needed"
         )
+    found = Repertoire(things, _names(fields, "styles"), _names(fields, "backgrounds"))
+    if len(found.styles) > MOST_WAYS or len(found.backgrounds) > MOST_WAYS:
+        raise CheckpointInvalid(f"{file}: at most {MOST_WAYS:,} styles and backgrounds are read")
     twice = [name for name, n in Counter(_plain(it.name) for it in things).items() if n > 1]
     if twice:
         raise CheckpointInvalid(f"{file}: two things are called {twice[0]!r}")
-    found = Repertoire(things, _names(fields, "styles"), _names(fields, "backgrounds"))
     texts = [text for it in things for text in (it.group, *it.names)]
     letters = sum(map(len, (*texts, *found.styles, *found.backgrounds)))
     if letters > MOST_LETTERS_OF_ALL:
         raise CheckpointInvalid(
-            f"{file}: {letters:,} characters of names, each with its group; at most "
+            f"{file}: {letters:,} characters, a group's counted for each of its things; at most "
             f"{MOST_LETTERS_OF_ALL:,} are read"
         )
     return found
@@ -183,7 +204,7 @@ def read_repertoire(folder: Path) -> Repertoire | None:
 
 def _things(groups: Fields) -> Iterator[Thing]:
     for group in groups.values:
-        names, of = groups.inner(group), _name(groups.file, group)
+        of, names = _name(groups.file, group), groups.inner(group)
         for name in names.values:
             yield Thing(_name(groups.file, name), of, _names(names, name))
 
@@ -192,7 +213,7 @@ def _only(fields: Fields, known: tuple[str, ...]) -> None:
     for key in fields.values:
         if key not in known:
             raise CheckpointInvalid(
-                f"{fields.file}: {key!r} is not known; the keys are {', '.join(known)}"
+                f"{fields.file}: {key[:60]!r} is not known; the keys are {', '.join(known)}"
             )
 
 

@@ -22,8 +22,8 @@ REQUEST = ImageRequest(prompt="", width=64, height=64, num_inference_steps=1, se
         ("an Owl in a tree", ()),
         ("", ()),
         (" ", ()),
-        ("a bridge", ("none of the 2 things that toy was taught (see GET /models), so",)),
-        ("a yacht, a boatt", ("the 2 things that toy was taught", "did you mean sailboat?")),
+        ("a bridge", ("none of the 2 things that toy was taught (see GET /models); it",)),
+        ("a yacht, a sailboatt", ("the 2 things that toy was taught", "did you mean sailboat?")),
     ],
 )
 def test_a_prompt_for_nothing_that_was_taught_is_told(

@@ -12,7 +12,7 @@ from linocut_training.batches import Batch, Source
 from linocut_training.captions import COLOUR_WORDS
 from linocut_training.compositions import Composition
 from linocut_training.concepts import CONCEPTS, DRAWN, RIVALS, STYLES
-from linocut_training.plans import ENRICHING, WIDENING, Plan
+from linocut_training.plans import ENRICHING, PLANS, WIDENING, Plan
 from linocut_training.tiles import Tile
 
 OF_RATIOS = range(len(views.grids_of_ratios()))
@@ -204,6 +204,11 @@ def test_new_styles_have_batches_of_their_own_and_no_teacher_is_asked(
     assert any("" in batch.captions for batch in found["taught"])
     rare = {tuple(batch.clean_BCHW.shape[-2:]) for batch in found["taught"]}
     assert rare - set(views.grids_of_ratios())
+
+
+def test_every_plan_says_which_things_are_new_in_words_that_are_known() -> None:
+    assert {plan.new_things for plan in PLANS.values()} == set(batches.NEW_THINGS)
+    assert PLANS["practising"].new_things == "unsure"
 
 
 @pytest.mark.parametrize("new_things", ["newest", "unsure"])

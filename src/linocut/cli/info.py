@@ -48,7 +48,11 @@ def info(
             say.rows(_things_rows(values) if things else _checkpoint_rows(values))
         return
     if things:
-        raise typer.BadParameter("only a checkpoint was taught things", param_hint="'--things'")
+        raise typer.BadParameter(
+            f"{say.printable(what)} is neither a checkpoint's name nor a folder, and only a "
+            "checkpoint was taught things; linocut ls lists names",
+            param_hint="'--things'",
+        )
     data = read_file(path)
     picture, metadata = decode(data, name=str(path)), read_metadata(data)
     if json:

@@ -363,7 +363,7 @@ def tokenizer_of(checkpoint: Checkpoint) -> PromptTokenizer:
 
 
 def _untaught(name: str, repertoire: Repertoire, prompt: str) -> tuple[str, ...]:
-    """What to know about a prompt that names nothing the checkpoint was taught; not of none."""
+    """What to know about a prompt that names nothing the checkpoint was taught."""
     if not prompt.strip() or repertoire.named(prompt):
         return ()
     count, meant = len(repertoire.things), repertoire.meant(prompt)
@@ -371,8 +371,8 @@ def _untaught(name: str, repertoire: Repertoire, prompt: str) -> tuple[str, ...]
         f"`linocut info {name} --things` lists them" if name in CHECKPOINTS else "see GET /models"
     )
     said = (
-        f"the prompt names none of the {count:,} things that {name} was taught ({listed}), so that "
-        "it draws the nearest that it knows, or a blob"
+        f"the prompt names none of the {count:,} things that {name} was taught ({listed}); it "
+        "draws the nearest that it knows, or a blob"
     )
     return (said, f"did you mean {' or '.join(meant)}?") if meant else (said,)
 

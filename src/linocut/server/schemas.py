@@ -140,7 +140,7 @@ class Modality(Shape):
 
 
 class Repertoire(Shape):
-    """All that a demo checkpoint was taught: nothing else comes out as asked for."""
+    """All that a demo checkpoint was taught: expect nothing else to come out as asked for."""
 
     things: dict[str, list[str]] = Field(description="Names of things, by their group.")
     styles: list[str]

@@ -115,6 +115,7 @@ def test_the_playground_surprises(shared_server: Any, browser: Any) -> None:
     browser.until("!document.getElementById('surprise').hidden")
     browser.run(f"document.getElementById('key').value = {shared_server.key!r}")
     browser.run("document.getElementById('surprise').click()")
+    assert browser.run("document.getElementById('surprise').disabled") is True
     surprise = "^(red apple|pear|fox), (3D|flat) style, (white|teal) background$"
     assert re.fullmatch(surprise, browser.run(PROMPT))
     browser.until("document.getElementById('status').textContent === 'Done.'")

@@ -34,7 +34,8 @@ KNOWN: dict[str, Callable[[views.View], bool]] = {
     "things before": lambda it: it.concept < len(BEFORE) and it.colour < len(views.COLOUR_NAMES),
     "drawn styles": lambda it: views.STYLE_NAMES[it.style] in DRAWN,
 }
-# The things that no teacher is asked about, by `Plan.new_things`.
+# The things that no teacher is asked about, in pictures of one thing and edits, by
+# `Plan.new_things`.
 NEW_THINGS: dict[str, Callable[[], frozenset[int]]] = {
     "newest": lambda: frozenset(range(len(BEFORE), len(CONCEPTS))),
     "unsure": unsure,

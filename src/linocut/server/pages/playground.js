@@ -167,7 +167,7 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (drawing) return;
   drawing = { uuid: "", stop: new AbortController() };
-  $("draw").disabled = true;
+  $("draw").disabled = $("surprise").disabled = true;
   $("cancel").disabled = false;
   facts([]);
   progress(undefined);
@@ -177,7 +177,7 @@ form.addEventListener("submit", async (event) => {
     say(error.message);
   } finally {
     drawing = null;
-    $("draw").disabled = false;
+    $("draw").disabled = $("surprise").disabled = false;
     $("cancel").disabled = true;
   }
 });
