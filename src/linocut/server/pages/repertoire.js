@@ -38,7 +38,7 @@ function show({ checkpoint, repertoire: { things, styles, backgrounds } }, promp
   const ask = () => {
     asked = prompt.value = words(thing);
     prompt.dispatchEvent(new Event("input", { bubbles: true }));
-    $("taught_said").textContent = `The prompt is: ${asked}`;
+    $("taught_said").textContent = `Put into the prompt: ${asked}`;
   };
   const press = (chosen) => { thing = chosen; ask(); };
   options($("taught_style"), styles);
