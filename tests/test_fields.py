@@ -82,6 +82,7 @@ def test_an_absent_field_and_null_have_the_default() -> None:
         lambda: FIELDS.texts("list"),
         lambda: FIELDS.texts("text"),
         lambda: FIELDS.texts("absent"),
+        lambda: FIELDS.known("n"),
         lambda: FIELDS.inner("n"),
         lambda: FIELDS.inner("absent"),
         lambda: FIELDS.only("text", "b"),

@@ -97,6 +97,14 @@ class Fields:
             meant = " or ".join(json.dumps(item) for item in allowed) or "nothing"
             raise self._wrong(key, value, meant)
 
+    def known(self, *keys: str) -> None:
+        """Nothing, or CheckpointInvalid if there is another key than these: it may be a slip."""
+        for key in self.values:
+            if key not in keys:
+                raise CheckpointInvalid(
+                    f"{self.file}: {key[:60]!r} is not known; the keys are {', '.join(keys)}"
+                )
+
     def inner(self, key: str) -> Fields:
         """The JSON object in a field."""
         value = self.values.get(key)

@@ -180,7 +180,7 @@ def read_repertoire(folder: Path) -> Repertoire | None:
     if not file.is_file():  # a pipe, say, would be waited for
         raise CheckpointInvalid(f"{file} is no plain file; remove it, or put a list there")
     fields = read_fields(file)
-    _only(fields, ("things", "styles", "backgrounds"))
+    fields.known("things", "styles", "backgrounds")
     things = tuple(_things(fields.inner("things")))
     if not 1 <= len(things) <= MOST_THINGS:
         raise CheckpointInvalid(
@@ -207,14 +207,6 @@ def _things(groups: Fields) -> Iterator[Thing]:
         of, names = _name(groups.file, group), groups.inner(group)
         for name in names.values:
             yield Thing(_name(groups.file, name), of, _names(names, name))
-
-
-def _only(fields: Fields, known: tuple[str, ...]) -> None:
-    for key in fields.values:
-        if key not in known:
-            raise CheckpointInvalid(
-                f"{fields.file}: {key[:60]!r} is not known; the keys are {', '.join(known)}"
-            )
 
 
 def _names(fields: Fields, key: str) -> tuple[str, ...]:

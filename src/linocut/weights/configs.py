@@ -147,12 +147,7 @@ class Declared:
 
 def declared(fields: Fields) -> Declared:
     """The checked contents of a `linocut.json`; an unknown key is an error, it may be a slip."""
-    known = tuple(Declared.__dataclass_fields__)
-    for key in fields.values:
-        if key not in known:
-            raise CheckpointInvalid(
-                f"{fields.file}: {key!r} is not known; the keys are {', '.join(known)}"
-            )
+    fields.known(*Declared.__dataclass_fields__)
     return Declared(
         text_layers=fields.wholes("text_layers", (), least=0) or None,
         max_text_tokens=fields.whole("max_text_tokens", 0) or None,

@@ -9,7 +9,6 @@ asked for once more by a picture of each, which the words do not name.
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -34,6 +33,7 @@ from linocut_training.concepts import (
     Concept,
 )
 from linocut_training.evaluate import (
+    arguments,
     draw_in_processes,
     fingerprint,
     read,
@@ -256,10 +256,7 @@ def sheet(
 
 def main() -> None:
     """Draw, look, write the shares down, and print them."""
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path, help="folder of the trained classifier")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--processes", type=int, default=2, help="of one thread each")
+    parser = arguments(__doc__)
     parser.add_argument("--write", action="store_true", help="first the table of questions anew")
     chosen = parser.parse_args()
     if chosen.write:

@@ -360,6 +360,15 @@ def save_sheet(file: Path, tiles: Sequence[Image.Image], most_columns: int = SHE
     raise RuntimeError(f"{file.name}: over {SHEET_BYTES:,} bytes at any quality")
 
 
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What every measurement's command is given: work, checkpoint, processes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("work", type=Path, help="folder of the trained classifier")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--processes", type=int, default=2, help="of one thread each")
+    return parser
+
+
 def main() -> None:
     """Draw, judge and write; exit code 1 if a gate is missed."""
     parser = argparse.ArgumentParser(description=main.__doc__)

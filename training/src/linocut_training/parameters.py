@@ -7,16 +7,22 @@ that only the parameter differs; the judge of the work folder names what it sees
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from linocut.request import ImageRequest
-from linocut_training import gates
+from linocut_training import gates, ratios
 from linocut_training.classifier import Judge
-from linocut_training.evaluate import draw_in_processes, fingerprint, name_of, read, request_of
+from linocut_training.evaluate import (
+    arguments,
+    draw_in_processes,
+    fingerprint,
+    name_of,
+    read,
+    request_of,
+)
 from linocut_training.gates import Prompt
 
 SEEDS: Final = (1, 2)
@@ -35,9 +41,7 @@ def settings(usual: float) -> list[Setting]:
 
 def asked() -> list[Prompt]:
     """The evaluation's prompts with these seeds, of one concept in so many."""
-    one_in = gates.read_rules()["canvases"]["one_concept_in"]
-    of_seeds = [[it for it in gates.prompts() if it.seed == seed] for seed in SEEDS]
-    return [prompt for some in of_seeds for prompt in some[::one_in]]
+    return [prompt for seed in SEEDS for prompt in ratios.asked(seed)]
 
 
 def requests(prompts: Sequence[Prompt]) -> dict[str, ImageRequest]:
@@ -89,11 +93,7 @@ def measure(checkpoint: Path, work: Path, *, processes: int = 2) -> dict[str, An
 
 def main() -> None:
     """Draw, look, write the shares down, and print them."""
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path, help="folder of the trained classifier")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--processes", type=int, default=2, help="of one thread each")
-    chosen = parser.parse_args()
+    chosen = arguments(__doc__).parse_args()
     found = measure(chosen.checkpoint, chosen.work, processes=chosen.processes)
     print(json.dumps(found["settings"], indent=1))
 

@@ -7,7 +7,6 @@ that a small object counts like a large one, and one that is there twice like no
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from linocut.sizes import ASPECT_RATIOS, size_of
 from linocut_training import gates
 from linocut_training.classifier import Judge
 from linocut_training.evaluate import (
+    arguments,
     draw_in_processes,
     fingerprint,
     name_of,
@@ -51,9 +51,9 @@ def requests() -> dict[str, ImageRequest]:
     }
 
 
-def asked() -> list[Prompt]:
-    """The evaluation's prompts with the seed of this measurement, of one concept in so many."""
-    of_one_seed = [prompt for prompt in gates.prompts() if prompt.seed == SEED]
+def asked(seed: int = SEED) -> list[Prompt]:
+    """The evaluation's prompts with a seed, of one concept in so many."""
+    of_one_seed = [prompt for prompt in gates.prompts() if prompt.seed == seed]
     return of_one_seed[:: gates.read_rules()["canvases"]["one_concept_in"]]
 
 
@@ -103,11 +103,7 @@ def measure(checkpoint: Path, work: Path, *, processes: int = 2) -> dict[str, An
 
 def main() -> None:
     """Draw, look, write the shares down, and print them."""
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path, help="folder of the trained classifier")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--processes", type=int, default=2, help="of one thread each")
-    chosen = parser.parse_args()
+    chosen = arguments(__doc__).parse_args()
     found = measure(chosen.checkpoint, chosen.work, processes=chosen.processes)
     print(json.dumps(found, indent=1))
 
