@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from elsewhere import ELSEWHERE, Elsewhere
 from safetensors.torch import load_file, save_file
 from transformers import Mistral3ForConditionalGeneration
 
@@ -118,6 +119,18 @@ def test_what_the_drawing_encoder_holds_is_used_again(
         assert torch.equal(
             TextEncoderCheck(one, words(checkpoint).tokenizer).logits(ids), check.logits(ids)
         )
+
+
+def test_it_answers_the_same_on_a_device_that_is_not_the_processor(
+    check: TextEncoderCheck, folder: Path
+) -> None:
+    found = open_checkpoint(folder)
+    with Elsewhere():
+        drawing = load_text_encoder(found, device=ELSEWHERE, dtype=torch.float32)
+        there = TextEncoderCheck.open(found, words(found), drawing, least_layers=4)
+        assert {it.device for it in there._model.state_dict().values()} == {ELSEWHERE}
+        scores = [there.score(prompt, QUESTION) for prompt in PROMPTS]
+    assert scores == pytest.approx([check.score(prompt, QUESTION) for prompt in PROMPTS], rel=1e-5)
 
 
 def test_an_answer_that_is_no_number_does_not_pass_as_a_no(

@@ -7,6 +7,7 @@ a step.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -41,6 +42,7 @@ from linocut_training.concepts import CONCEPTS, STYLES
 
 Shown = int | tuple[int, dict[tiles.Place, tiles.Tile]]
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests/kit"))  # shared with the service's tests
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test never goes out
 torch.set_num_threads(1)
 settings.register_profile("linocut", parent=settings(), deadline=None, max_examples=50)
