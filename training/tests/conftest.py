@@ -33,9 +33,10 @@ from linocut_training import (
     compositions,
     export,
     network,
+    recognition,
     text_encoder,
     tiles,
-    transformer,
+    tokens,
     views,
 )
 from linocut_training.concepts import CONCEPTS, STYLES
@@ -86,7 +87,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
 
     So few are on every grid: by their shares some grids would be empty.
     """
-    for module in (autoencoder, export, network, text_encoder, transformer, views):
+    for module in (autoencoder, export, network, recognition, text_encoder, tokens, views):
         monkeypatch.setattr(module, "MINI", TOY)
     for module in (views, tiles, compositions):
         monkeypatch.setattr(module, "CONCEPTS", CONCEPTS[:2])

@@ -144,7 +144,7 @@ def test_an_edit_differs_from_its_reference_in_what_it_asks_for_alone(
                 assert target.placement < views.ASKED_PLACEMENTS
     assert abs(empty / len(on_white) - batches.EMPTY_SHARE) < 0.05
     for kind, share in edits.EDIT_SHARES.items():
-        assert abs(kinds.count(kind) / len(kinds) - share) < 0.1
+        assert abs(kinds.count(kind) / len(kinds) - share) < 0.05
     # Beside white there is one background on the other grids: two thirds of the edits of it begin
     # there, and all those of style, but between two that have the same other one.
     least, most = ((0.2, 0.4), (0.7, 0.9))[grid]

@@ -10,6 +10,7 @@ from linocut_training.batches import Source
 from linocut_training.concepts import CONCEPTS
 from linocut_training.plans import Plan
 from linocut_training.state import Stretch
+from linocut_training.tokens import Tokens
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_where_the_background_is_none_of_the_firsts_it_is_white(source, monkeypa
 def test_two_pictures_are_learned_from_where_they_are_put_together(training_folder, alone) -> None:
     batch = Source(training_folder, Plan())._together(Random(0))
     training = transformer.begin(training_folder, Plan(), Stretch())
-    tokens = transformer.Tokens(training_folder)
+    tokens = Tokens(training_folder)
     errors = transformer._errors(training, batch, tokens, 24, torch.Generator().manual_seed(0))
     assert errors.redrawn == 0  # neither is to be redrawn where it stands
     errors.to_mend.backward()

@@ -1,8 +1,12 @@
 """The network as it is trained is the network as it draws."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 
+import linocut_training.network as module
 from linocut.model import attention
 from linocut.sampling import tokens
 from linocut.sampling.denoise import bind, denoise
@@ -163,3 +167,22 @@ def test_every_input_changes_the_velocity(lively, toy) -> None:
     for index, velocity in enumerate(seen):
         for another in seen[index + 1 :]:
             assert (velocity - another).abs().max() > 1e-3
+
+
+def test_what_is_tapped_is_what_two_blocks_say(toy, monkeypatch) -> None:
+    deep = replace(toy, transformer=replace(toy.transformer, num_single_blocks=4))
+    monkeypatch.setattr(module, "MINI", deep)
+    network, said = Network(0), {}
+    for number, block in enumerate(network.transformer.single_blocks):
+        block.register_forward_hook(lambda *it, number=number: said.update({number: it[2]}))
+    noisy, text = torch.randn(2, 8, 3, 4, generator=seeded()), torch.randn(2, 5, 48)
+    levels = torch.tensor([0.9, 0.1])
+    teacher = copy.deepcopy(network).requires_grad_(False)
+    teacher(noisy, levels, 3 * levels, text)
+    assert teacher.early.said is teacher.late.said is None
+    network(noisy, levels, 3 * levels, text, (noisy,))
+    assert network.early.said is said[0]
+    assert network.late.said is said[2]
+    assert network.early.taken() is said[0]
+    assert network.early.said is None
+    assert teacher.early is not network.early

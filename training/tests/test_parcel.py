@@ -25,7 +25,7 @@ def work(training_folder, toy, cutouts) -> Path:
 
 
 def test_a_training_goes_on_elsewhere_from_what_travelled(
-    work, alone, tmp_path, monkeypatch
+    work, toy, alone, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(parcel, "PART_BYTES", 10_000)
     parts = parcel.pack(work, tmp_path / "parcel")
@@ -44,7 +44,7 @@ def test_a_training_goes_on_elsewhere_from_what_travelled(
     transformer.train(
         0, 1, there, Plan(steps=1, guided_steps=1, styled_steps=0, shaped_steps=0, batch=2)
     )
-    assert transformer.averaged(there).transformer.config == transformer.MINI.transformer
+    assert transformer.averaged(there).transformer.config == toy.transformer
 
 
 def test_a_cutout_travels_at_the_size_it_is_drawn_at(work, tmp_path, monkeypatch) -> None:

@@ -90,7 +90,8 @@ def test_what_was_saved_is_found_again_with_all_its_teachers(training, training_
         training.step = step
         moved(training).take_copies(TINY)
     training.network.transformer.img_in.weight.grad = torch.ones_like(weights(training.network))
-    for optimiser in training.optimisers:
+    training.readers.shown.weight.grad = torch.ones_like(training.readers.shown.weight)
+    for optimiser in (*training.optimisers, training.reading):
         optimiser.step()
     training.save(training_folder / "transformer.pt")
     again = transformer.begin(training_folder, TINY, Stretch())
@@ -102,9 +103,15 @@ def test_what_was_saved_is_found_again_with_all_its_teachers(training, training_
         assert not any(parameter.requires_grad for parameter in kept.parameters())
     pairs = zip(again.average.values, training.average.values, strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
+    assert training.readers.shown.weight.any()
+    assert torch.equal(again.readers.shown.weight, training.readers.shown.weight)
     momenta = [
-        [value for state in it.optimisers[0].state.values() for value in state.values()]
-        + [value for state in it.optimisers[1].state.values() for value in state.values()]
+        [
+            value
+            for optimiser in (*it.optimisers[:2], it.reading)
+            for state in optimiser.state.values()
+            for value in state.values()
+        ]
         for it in (again, training)
     ]
     assert momenta[0]
@@ -147,3 +154,13 @@ def test_whether_teachers_lead_away_from_other_styles_is_the_plans_to_say(
 ) -> None:
     plan = replace(TINY, leads_away=leads_away)
     assert transformer.begin(training_folder, plan, Stretch()).leads_away is leads_away
+
+
+def test_a_training_that_kept_no_readers_says_what_to_do(training, training_folder) -> None:
+    file = training_folder / "transformer.pt"
+    training.save(file)
+    state = torch.load(file, weights_only=True)
+    del state["readers"]
+    torch.save(state, file)
+    with pytest.raises(ValueError, match=r"transformer\.pt was begun by .* in a new work folder"):
+        transformer.begin(training_folder, TINY, Stretch())

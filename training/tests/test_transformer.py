@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from linocut_training import transformer, views
+from linocut_training import canvases, transformer, views
 from linocut_training.batches import Batch, Source
 from linocut_training.network import Network
 from linocut_training.plans import Plan
 from linocut_training.state import Stretch
+from linocut_training.tokens import Tokens
 from linocut_training.transformer import averaged, noise_levels, rate_share, train
 
 TINY = Plan(
@@ -227,14 +228,14 @@ def test_the_fourth_stage_teaches_canvases_what_was_learned_of_squares(
     training_folder, alone, monkeypatch
 ) -> None:
     seen = []
-    around = transformer.canvases.around
+    around = canvases.around
 
     def noted(known, velocity, clean, square) -> Tensor:
         target = around(known, velocity, clean, square)
         seen.append((known, target))
         return target
 
-    monkeypatch.setattr(transformer.canvases, "around", noted)
+    monkeypatch.setattr(canvases, "around", noted)
     plan = replace(TINY, styled_steps=1, edit_share=0.0, shaped_share=1.0)
     train(0, 1, training_folder, replace(plan, shaped_steps=0))
     ended = torch.load(training_folder / "transformer.pt", weights_only=True)
@@ -255,15 +256,20 @@ def test_the_fourth_stage_teaches_canvases_what_was_learned_of_squares(
 
 
 def test_the_fourth_stage_keeps_squares_as_they_are(training_folder, alone) -> None:
-    # Answers that are its teacher's own teach nothing: not even the optimisers move anything.
+    # Answers that are its teacher's own teach nothing: not even the optimisers move the network.
     plan = replace(TINY, steps=0, guided_steps=0, styled_steps=0, shaped_share=0.0, edit_share=0.0)
     train(0, 1, training_folder, replace(plan, shaped_steps=0))
     training = transformer.begin(training_folder, plan, Stretch())
     training.take_copies(plan)
     batch = Source(training_folder, plan).batch(0, 0)
-    tokens = transformer.Tokens(training_folder)
+    tokens = Tokens(training_folder)
+    before = [it.clone() for it in training.network.parameters()]
     losses = transformer._learn(training, plan, batch, tokens, length=12, generator=seeded())
-    assert losses.max() < 1e-9
+    by_name = dict(zip(transformer._Errors.LOGGED, losses.tolist(), strict=True))
+    assert by_name.pop("recognition") >= 0  # of readers that have learned nothing yet
+    assert max(by_name.values()) < 1e-9
+    for one, other in zip(training.network.parameters(), before, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def test_products_in_bf16_learn_nearly_the_same_and_keep_fp32(training_folder, alone) -> None:
@@ -292,3 +298,6 @@ def test_a_compiled_training_learns_the_same(training_folder, alone) -> None:
     assert list(compiled["styled"]) == list(eager["styled"])
     for one, other in zip(compiled["average"], eager["average"], strict=True):
         assert (one - other).abs().max() < 1e-4
+    for name, value in eager["readers"].items():
+        assert (value != 0).any()
+        assert (compiled["readers"][name] - value).abs().max() < 1e-4

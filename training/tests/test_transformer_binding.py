@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from linocut_training import binding, transformer
+from linocut_training import transformer
 from linocut_training.batches import Source
 from linocut_training.plans import Plan
 from linocut_training.state import Stretch, Training
+from linocut_training.tokens import Tokens
 
 PLAN = Plan(
     steps=40, batch=8, short_text=4, edit_share=0, arranged_share=1, window_share=1,
@@ -33,7 +34,7 @@ def seeded() -> torch.Generator:
 
 
 def test_only_two_names_are_told_apart(training, training_folder) -> None:
-    source, tokens = Source(training_folder, PLAN), transformer.Tokens(training_folder)
+    source, tokens = Source(training_folder, PLAN), Tokens(training_folder)
     for batch, is_told in (
         (source._window("beside", Random(0)), True),
         (source._window("above", Random(0)), True),
@@ -46,35 +47,17 @@ def test_only_two_names_are_told_apart(training, training_folder) -> None:
         assert (errors.binding.item() > 0) == is_told
         assert not training.network.attend_watched.seen
         shares = errors.velocity + transformer.REDRAWN_SHARE * errors.redrawn
+        shares = shares + transformer.RECOGNITION_SHARE * errors.recognition
         assert errors.to_mend.item() == pytest.approx(
             (shares + transformer.BINDING_SHARE * errors.binding).item()
         )
-
-
-def test_the_rows_that_name_a_thing_are_its_tokens(training_folder) -> None:
-    batch = Source(training_folder, PLAN)._window("beside", Random(1))
-    tokens = transformer.Tokens(training_folder)
-    rows = tokens.rows(batch.captions)
-    length = max(map(len, rows)) + 3
-    every = tokens.named(batch, length)
-    assert 0 < sum(named is None for named in every) < len(every)
-    for row, words, names, named in zip(rows, batch.captions, batch.names, every, strict=True):
-        padded = [0] * (length - len(row)) + row
-        letters = binding.spans(words, names)
-        if named is None:  # the toy reads a few words only
-            assert len(row) == LENGTH
-            continue
-        assert letters is not None
-        for (begin, end), (first, last) in zip(named, letters, strict=True):
-            said = tokens.tokenizer.decode(padded[begin:end]).strip()
-            assert said == words[first:last].lower()
 
 
 def test_attention_learns_whose_words_are_whose(
     training, training_folder, alone, monkeypatch
 ) -> None:
     monkeypatch.setattr(transformer, "rate_share", lambda step, plan: 1)
-    source, tokens = Source(training_folder, PLAN), transformer.Tokens(training_folder)
+    source, tokens = Source(training_folder, PLAN), Tokens(training_folder)
     batch, errors = source._window("beside", Random(0)), []
     # Without the large marks by which latents are told.
     batch = replace(batch, clean_BCHW=batch.clean_BCHW.clamp(-1, 1))
@@ -82,14 +65,14 @@ def test_attention_learns_whose_words_are_whose(
         losses: Tensor = transformer._learn(
             training, PLAN, batch, tokens, length=LENGTH, generator=seeded()
         )
-        errors.append(losses[2].item())
+        errors.append(losses[transformer._Errors.LOGGED.index("binding")].item())
     assert errors[0] > 0.5
     assert errors[-1] < 0.5 * errors[0]
 
 
 def test_what_is_told_comes_from_the_places_of_the_things(training, training_folder) -> None:
     batch = Source(training_folder, PLAN)._window("beside", Random(0))
-    tokens = transformer.Tokens(training_folder)
+    tokens = Tokens(training_folder)
     turned = replace(batch, names=[list(reversed(names)) for names in batch.names])
     with torch.no_grad():
         for parameter in training.network.transformer.parameters():

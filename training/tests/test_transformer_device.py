@@ -1,7 +1,6 @@
 """The transformer learns on a device that is not this processor: nothing of it is left behind.
 
-Not on a GPU: none is here. What stands in for one tells, as a GPU does, when tensors of two devices
-meet.
+Not on a GPU: what stands in for one tells, as a GPU does, when tensors of two devices meet.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from linocut_training import batches, parallel, state, transformer
 from linocut_training.concepts import CONCEPTS
 from linocut_training.plans import Plan
 from linocut_training.state import Stretch
+from linocut_training.tokens import Tokens
 
 TINY = Plan(
     steps=2, guided_steps=1, styled_steps=1, shaped_steps=2, batch=3, short_text=4, save_every=2
@@ -76,6 +76,6 @@ def test_what_is_left_behind_is_told(training_folder: Path) -> None:
         training = transformer.begin(training_folder, TINY, Stretch(ELSEWHERE.type))
         assert all(isinstance(it.data, Away) for it in training.network.parameters())
         batch = batches.Source(training_folder, TINY).batch(0, 0)
-        tokens, rng = transformer.Tokens(training_folder), torch.Generator().manual_seed(0)
+        tokens, rng = Tokens(training_folder), torch.Generator().manual_seed(0)
         with pytest.raises(RuntimeError, match="two devices"):
             transformer._learn(training, TINY, batch, tokens, length=12, generator=rng)

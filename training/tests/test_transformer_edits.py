@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from linocut_training import batches, guidance, transformer
+from linocut_training import batches, guidance, teachers, transformer
 from linocut_training.batches import Batch, Source
 from linocut_training.concepts import CONCEPTS
 from linocut_training.network import Network
 from linocut_training.optim import Average
 from linocut_training.plans import Plan
 from linocut_training.state import Stretch, Training
+from linocut_training.tokens import Tokens
 
 TINY = Plan(
     steps=2, guided_steps=2, styled_steps=2, shaped_steps=2, batch=3, short_text=4, save_every=1
@@ -39,9 +40,9 @@ def test_edits_learn_from_pictures_in_every_stage(
     def nobody(*_: object) -> guidance.Velocity:
         raise AssertionError("somebody was asked")
 
-    monkeypatch.setattr(transformer, "_answers", nobody)
+    monkeypatch.setattr(teachers, "answers", nobody)
     monkeypatch.setattr(guidance, "scales", lambda count, *_, **__: torch.ones(count))
-    batch, tokens = Source(training_folder, plan).batch(0, 0), transformer.Tokens(training_folder)
+    batch, tokens = Source(training_folder, plan).batch(0, 0), Tokens(training_folder)
     assert len(batch.references) == 1
     clean = batch.clean_BCHW
 
@@ -51,6 +52,7 @@ def test_edits_learn_from_pictures_in_every_stage(
         return (noisy - its) / level + (1 - right.share), [-its * right.share]
 
     monkeypatch.setattr(training.network, "beside", right)
+    monkeypatch.setattr(transformer, "_unread", lambda *_: torch.zeros(()))  # nothing is inside
     for right.share, wanted in ((1.0, (0, 0)), (0.0, (1, clean.square().mean().item()))):
         found = transformer._errors(training, batch, tokens, 12, seeded())
         assert (found.velocity.item(), found.redrawn.item()) == pytest.approx(wanted, abs=1e-4)
@@ -64,7 +66,7 @@ def moved(network: Network, by: float) -> None:
 
 
 @pytest.fixture
-def begun(training_folder, monkeypatch) -> tuple[Training, Batch, transformer.Tokens]:
+def begun(training_folder, monkeypatch) -> tuple[Training, Batch, Tokens]:
     """A training of stage four that has learned a little, and edits of old things and new ones."""
     monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
     monkeypatch.setattr(transformer, "MISTAKEN_SHARE", 0)
@@ -83,7 +85,7 @@ def begun(training_folder, monkeypatch) -> tuple[Training, Batch, transformer.To
         clean_BCHW=batch.clean_BCHW.clamp(-3, 3),
         references=tuple(it.clamp(-3, 3) for it in batch.references),
     )
-    return training, batch, transformer.Tokens(training_folder)
+    return training, batch, Tokens(training_folder)
 
 
 def test_a_guided_edit_learns_its_wanted_picture_moved_as_words_for_it_are(begun) -> None:
@@ -126,7 +128,7 @@ def test_a_guided_edit_learns_its_wanted_picture_moved_as_words_for_it_are(begun
 
 def test_what_stands_where_the_reference_is_learns_as_well(training_folder, alone) -> None:
     plan = replace(TINY, edit_share=1.0)
-    tokens, batch = transformer.Tokens(training_folder), Source(training_folder, plan).batch(0, 0)
+    tokens, batch = Tokens(training_folder), Source(training_folder, plan).batch(0, 0)
     batch = replace(batch, clean_BCHW=torch.ones_like(batch.clean_BCHW))  # quick to learn
     found = []
     for share in (0.0, transformer.REDRAWN_SHARE):

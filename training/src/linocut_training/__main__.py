@@ -76,8 +76,8 @@ def main() -> None:
     parser.add_argument(
         "--plan", choices=PLANS,
         help="how long: whole, from nothing; going-on, the default with --from; growing, with "
-        "things that it does not know; restyling, reshaping, recalling, enriching, widening or "
-        "practising, only stage three or four, from one that guidance is distilled into",
+        "things that it does not know; restyling, reshaping, recalling, enriching, widening, "
+        "practising or editing, only stage three or four, from one that guidance is distilled into",
     )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="where the transformer learns: cpu or cuda")
     parser.add_argument(

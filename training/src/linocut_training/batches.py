@@ -18,6 +18,7 @@ from linocut_training.compositions import Composer, Composition
 from linocut_training.concepts import BEFORE, CONCEPTS, DRAWN, RIVALS
 from linocut_training.edits import Edits, Shown, is_shown
 from linocut_training.plans import Plan
+from linocut_training.recognition import UNKNOWN
 from linocut_training.tiles import Place
 from linocut_training.unsure import unsure
 
@@ -51,12 +52,15 @@ class Batch:
     known: whether each shows what the checkpoint before is to teach (`Plan.known`), or of an edit,
     whether a teacher knows the things that it asks for. kinds: of edits. told: captions of their
     wanted pictures. others: what guidance leads away from: the same captions asking for the style
-    that theirs is taken for, if it is; of what is new none, or in half of the cases these. Only
-    captions have the rest. square_BCHW: off the square grid, what
-    stands in the middle. is_new: whether no teacher knows what they show, so that pictures alone
-    can teach it. corner: where in the square a part of it begins, of which these are the tokens;
-    None where they are whole pictures. names: of such parts with things of two names, what each of
-    them may be called; tiles: where they stand there.
+    that theirs is taken for, if it is; of what is new none, or in half of the cases these.
+    shown_things: what is to be recognised: of captions what they ask for, of edits what the wanted
+    picture shows; given_things: what their only reference shows. UNKNOWN of captions left out and
+    of what is put together of tiles; empty where nothing is to be.
+    Only captions have the rest. square_BCHW: off the square grid, what stands in the middle.
+    is_new: whether no teacher knows what they show, so that pictures alone can teach it. corner:
+    where in the square a part of it begins, of which these are the tokens; None where they are
+    whole pictures. names: of such parts with things of two names, what each of them may be called;
+    tiles: where they stand there.
     """
 
     clean_BCHW: Tensor
@@ -71,6 +75,8 @@ class Batch:
     corner: Place | None = None
     names: list[list[tuple[str, ...]]] = field(default_factory=list)
     tiles: list[Place] = field(default_factory=list)
+    shown_things: list[int] = field(default_factory=list)
+    given_things: list[int] = field(default_factory=list)
 
     def to(self, device: str) -> Batch:
         """The same on a device."""
@@ -196,6 +202,10 @@ class Source:
             known=self._known(grid, chosen),
             square_BCHW=self._square(grid, chosen),
             is_new=is_new,
+            shown_things=[
+                self.views[grid][index].concept if said else UNKNOWN
+                for index, said in zip(chosen, words, strict=True)
+            ],
         )
 
     def _window(self, name: str, rng: random.Random, *, is_short: bool = True) -> Batch:
@@ -266,14 +276,12 @@ class Source:
             for each, is_known in zip(asked, known, strict=True)
         ])  # fmt: skip
         return Batch(
-            self._stacked(grid, wanted),
-            words,
+            self._stacked(grid, wanted), words,
             references=tuple(self._stacked(grid, some) for some in given),
-            kinds=kinds,
-            told=told,
-            others=others,
-            known=known,
-        )
+            kinds=kinds, told=told, others=others, known=known,
+            shown_things=[_thing(it) for it in wanted],
+            given_things=[_thing(it) for it in given[0]] if len(given) == 1 else [],
+        )  # fmt: skip
 
     def _is_new(self, shown: Shown) -> bool:
         """Whether no teacher knows this kind of picture."""
@@ -342,6 +350,10 @@ def _split(of: list[views.View], some: list[int]) -> _Some:
         [index for index in some if of[index].colour == views.WHITE],
         [index for index in some if of[index].colour != views.WHITE],
     )
+
+
+def _thing(shown: Shown) -> int:
+    return shown.concept if isinstance(shown, views.View) else UNKNOWN
 
 
 def _in_two_styles(

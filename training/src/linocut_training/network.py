@@ -36,6 +36,26 @@ class Watched:
         return seen_BHLD
 
 
+class Tap:
+    """A hook that keeps what a block has said last, until it is taken. [B, L, C]
+
+    Of what learns alone: teachers, and copies that are made between two steps, keep nothing.
+    """
+
+    def __init__(self) -> None:
+        self.said: Tensor | None = None
+
+    def __call__(self, _block: nn.Module, _given: object, said: Tensor) -> None:
+        if said.requires_grad:
+            self.said = said
+
+    def taken(self) -> Tensor:
+        """That, which is kept no longer."""
+        said, self.said = self.said, None
+        assert said is not None
+        return said
+
+
 class Network(nn.Module):
     """Text encoder and transformer together: what is trained, averaged and saved as one."""
 
@@ -46,6 +66,11 @@ class Network(nn.Module):
         self.transformer = Transformer(MINI.transformer, attention.spelled_out)
         initialise(self.transformer)
         self.attend_watched = Watched()  # one for all times, which is compiled once
+        # Of the blocks with one stream for all the first and the last but one: early enough for
+        # the picture to look at what was recognised, and late, with one block left to draw it.
+        self.early, self.late = Tap(), Tap()
+        self.transformer.single_blocks[0].register_forward_hook(self.early)
+        self.transformer.single_blocks[-2].register_forward_hook(self.late)
 
     @contextmanager
     def watched(self, *, is_watched: bool = True) -> Iterator[list[Tensor]]:

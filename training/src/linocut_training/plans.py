@@ -133,6 +133,11 @@ PRACTISING = replace(
     arranged_share=0.12, new_styles=("flat",), new_things="unsure", new_things_share=0.75,
     new_share=0.45, leads_away=True, last_stage_share=0.5, seed=14,
 )  # fmt: skip
+# Stage four from itself alone, mostly edits of style, for which recognition does most.
+EDITING = replace(
+    RESHAPING, shaped_steps=850, full_text_every=16, edit_share=0.72, other_share=0.1,
+    shaped_share=0.35, arranged_share=0.25, leads_away=True, last_stage_share=0.7, seed=15,
+)  # fmt: skip
 PLANS = {
     "whole": WHOLE,
     "going-on": GOING_ON,
@@ -143,6 +148,7 @@ PLANS = {
     "enriching": ENRICHING,
     "widening": WIDENING,
     "practising": PRACTISING,
+    "editing": EDITING,
 }
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from linocut_training import parallel
+from linocut_training import parallel, recognition
 from linocut_training.network import Network, compile_velocity
 from linocut_training.optim import Average
 from linocut_training.plans import Plan
+from linocut_training.recognition import Readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,14 @@ class Stretch:
 class Training:
     """Everything that changes from step to step, and what it is saved as.
 
+    readers: of what the network recognises. reading: their optimiser.
     weaker, teacher, guided, styled: the averaged network early in stage one, and at the ends of
     stages one, two and three. earlier: the checkpoint that the training went on from, where it is
     to learn more things: in stage four it teaches those that it knew. leads_away: as in `Plan`.
     """
 
     network: Network
+    readers: Readers
     average: Average
     optimisers: tuple[torch.optim.Optimizer, ...]
     rates: tuple[float, ...]
@@ -57,11 +60,17 @@ class Training:
     guided: Network | None = None
     styled: Network | None = None
     earlier: Network | None = None
+    reading: torch.optim.Optimizer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reading = recognition.optimiser(self.readers)
 
     def save(self, file: Path) -> None:
         """The whole state, resumable."""
         state: dict[str, Any] = {
             "network": self.network.state_dict(),
+            "readers": self.readers.state_dict(),
+            "reading": self.reading.state_dict(),
             "average": self.average.values,
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "step": self.step,
@@ -75,7 +84,14 @@ class Training:
     def load(self, file: Path) -> None:
         """Go on where `save` left off."""
         state = torch.load(file, weights_only=True, map_location=self.stretch.device)
+        if "readers" not in state:
+            raise ValueError(
+                f"{file} was begun by a recipe without recognition: export it, and go on from "
+                "that checkpoint in a new work folder"
+            )
         self.network.load_state_dict(state["network"])
+        self.readers.load_state_dict(state["readers"])
+        self.reading.load_state_dict(state["reading"])
         self.average.values = state["average"]
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)

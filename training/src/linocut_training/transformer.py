@@ -4,29 +4,28 @@ First stage: flow matching (arXiv 2210.02747), the target being noise - picture,
 Second stage: the guidance becomes an input (`linocut_training.guidance`). Its two teachers are
 frozen copies: the end of the first stage, and an early step of it. Third stage: the guidance leads
 away from a style that is not meant; the end of the second is its only teacher. Fourth stage: what
-the third has learned of squares is taught on every canvas (`linocut_training.canvases`).
+the third has learned of squares is taught on every canvas (`linocut_training.canvases`). In every
+stage what pictures and references show is to be recognised (`linocut_training.recognition`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import product
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
-from linocut.catalog import MINI
-from linocut_training import binding, canvases, guidance, parallel
+from linocut_training import binding, guidance, parallel, recognition, teachers
 from linocut_training.batches import Batch, Source
 from linocut_training.network import Network, compile_velocity
 from linocut_training.optim import Average, Muon, rate_at, split_parameters
 from linocut_training.plans import Plan
+from linocut_training.recognition import Readers
 from linocut_training.state import Stretch, Training
-from linocut_training.text_encoder import context, token_ids, token_spans
+from linocut_training.text_encoder import context
+from linocut_training.tokens import Tokens
 
 STAGE_TWO_SHARE = 0.4  # of the learning rates, where stage two begins
 STAGE_THREE_SHARE = 0.04  # and stage three, which has little to learn
@@ -45,6 +44,7 @@ MISTAKEN_FROM = 0.5  # of the noise levels: with less noise that picture has don
 LED_UP_TO = 0.9
 LED_MOST = 3.0  # of the guidance of edits: with more, colours begin to run over
 BINDING_SHARE = 0.5  # of how far attention is from the right names, beside the velocity's error
+RECOGNITION_SHARE = 0.05  # of how far the network is from knowing what pictures show
 EARLIER = "earlier.pt"  # in the work folder: the checkpoint that the training went on from
 WARM_UP = 10  # steps of stages three and four, which may begin with new optimisers
 
@@ -74,7 +74,10 @@ def begin(work: Path, plan: Plan, stretch: Stretch) -> Training:
         Muon(text_matrices, rates[2]),
         torch.optim.AdamW(text_rest, rates[3], betas=(0.9, 0.99), weight_decay=0.0),
     )
-    training = Training(network, Average(network), optimisers, rates, stretch, plan.leads_away)
+    readers = Readers().to(stretch.device)
+    training = Training(
+        network, readers, Average(network), optimisers, rates, stretch, plan.leads_away
+    )
     if stretch.compiled:
         compile_velocity(network)
     if (file := work / "transformer.pt").exists():
@@ -117,7 +120,7 @@ def train(
         if step % 10 == 0:
             means = parallel.average(losses).tolist()
             if rank == 0:
-                log(step=step, loss=means[0], high=means[1], binding=means[2])
+                log(step=step, **dict(zip(_Errors.LOGGED, means, strict=True)))
         if rank == 0 and training.step % plan.save_every == 0:
             training.save(work / "transformer.pt")
             saved = training.step
@@ -129,23 +132,25 @@ def _learn(
     training: Training, plan: Plan, batch: Batch, tokens: Tokens, *,
     length: int, generator: torch.Generator,
 ) -> Tensor:  # fmt: skip
-    """One step of every parameter; the errors of `_Errors`, but for the last. [3]"""
+    """One step of every parameter; the errors that are logged. [5]"""
     stretch = training.stretch
     with torch.autocast(stretch.device, torch.bfloat16, enabled=stretch.bf16):
         errors = _errors(training, batch, tokens, length, generator)
     errors.to_mend.backward()
-    parallel.average_gradients(training.network.parameters())
+    parallel.average_gradients([*training.network.parameters(), *training.readers.parameters()])
     torch.nn.utils.clip_grad_norm_(training.network.parameters(), 1.0)
     for optimiser, rate in zip(training.optimisers, training.rates, strict=True):
         optimiser.param_groups[0]["lr"] = rate * rate_share(training.step, plan)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+    training.reading.step()
+    training.reading.zero_grad(set_to_none=True)
     # The averages of stages three and four begin anew: the steps before would weigh them down.
     begun = plan.styled_end if training.styled else plan.guided_end if training.guided else 0
     taken = training.step - begun
     training.average.update(training.network, min(0.993, (1 + taken) / (10 + taken)))
     training.step += 1
-    return torch.stack((errors.velocity, errors.noisier, errors.binding)).detach().cpu()
+    return torch.stack(errors.all).detach().cpu()
 
 
 def averaged(work: Path) -> Network:
@@ -159,48 +164,35 @@ def averaged(work: Path) -> Network:
     return network.eval().requires_grad_(False)
 
 
-class Tokens:
-    """Captions to token ids, remembered."""
-
-    def __init__(self, work: Path) -> None:
-        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "tokenizer")
-        self.full = MINI.conditioning.max_tokens
-        self.known: dict[str, list[int]] = {}
-
-    def rows(self, words: list[str]) -> list[list[int]]:
-        """The ids of each phrase, unpadded."""
-        for phrase in words:
-            if phrase not in self.known:
-                self.known[phrase] = token_ids(self.tokenizer, phrase)
-        return [self.known[phrase] for phrase in words]
-
-    def named(self, batch: Batch, length: int) -> list[list[binding.Span] | None]:
-        """Which of the text rows name each thing of a batch's pictures; None where not all do."""
-        rows, result = self.rows(batch.captions), []
-        for words, row, names in zip(batch.captions, rows, batch.names, strict=True):
-            letters, before = binding.spans(words, names), length - len(row)
-            spans = token_spans(self.tokenizer, words, letters or [])
-            is_whole = bool(spans) and max(end for _, end in spans) < len(row)  # nothing cut off
-            result.append([(before + a, before + b) for a, b in spans] if is_whole else None)
-        return result
-
-
 @dataclass(frozen=True, slots=True)
 class _Errors:
     """Mean squared errors of the velocity, of its noisier half, and of a reference redrawn.
 
-    And how far attention is from naming things right.
+    And how far attention is from naming things right, and the network from recognising them.
     """
 
     velocity: Tensor
     noisier: Tensor
     binding: Tensor
     redrawn: Tensor
+    recognition: Tensor
+
+    LOGGED: ClassVar = ("loss", "high", "binding", "redrawn", "recognition")
+
+    @property
+    def all(self) -> tuple[Tensor, ...]:
+        """Every one of them, in the order of `LOGGED`."""
+        return (self.velocity, self.noisier, self.binding, self.redrawn, self.recognition)
 
     @property
     def to_mend(self) -> Tensor:
         """What a step makes smaller."""
-        return self.velocity + REDRAWN_SHARE * self.redrawn + BINDING_SHARE * self.binding
+        return (
+            self.velocity
+            + REDRAWN_SHARE * self.redrawn
+            + BINDING_SHARE * self.binding
+            + RECOGNITION_SHARE * self.recognition
+        )
 
 
 def _errors(
@@ -229,7 +221,7 @@ def _errors(
         noisy = torch.lerp(clean, noise, t_B[:, None, None, None])
         target = noise - clean
         if batch.corner is None:
-            target = _guided(
+            target = teachers.guided(
                 training, batch, tokens, noise=noise, t_B=t_B, scale_B=scale_B, length=length
             )
     with training.network.watched(is_watched=bool(batch.names)) as seen:
@@ -237,6 +229,7 @@ def _errors(
             noisy, t_B, scale_B, text, batch.references, corner=batch.corner or (0, 0)
         )
         bound = _binding(seen, batch, tokens, length) if seen else guess.new_zeros(())
+    unread = _unread(training, batch, length)
     error_B = (guess - target).square().mean((1, 2, 3))
     noisier = error_B.detach()[t_B > 0.75]
     return _Errors(
@@ -246,6 +239,7 @@ def _errors(
         # As a velocity without noise, so that the noisy tokens have little to add.
         # Two things have no one place where they stand as they are given.
         (redrawn[0] + clean).square().mean() if len(redrawn) == 1 else error_B.new_zeros(()),
+        unread,
     )
 
 
@@ -254,6 +248,23 @@ def _binding(seen: list[Tensor], batch: Batch, tokens: Tokens, length: int) -> T
     rows, columns = batch.clean_BCHW.shape[-2:]
     own, other = binding.masks(tokens.named(batch, length), batch.tiles, (rows, columns), length)
     return binding.error(seen, own.to(seen[0].device), other.to(seen[0].device))
+
+
+def _unread(training: Training, batch: Batch, length: int) -> Tensor:
+    """How far what the network has just said inside is from what the batch shows.
+
+    Its tokens are text, picture and reference, in this order.
+    """
+    readers, many = training.readers, batch.clean_BCHW[0, 0].numel()
+    early_BLC, late_BLC = training.network.early.taken(), training.network.late.taken()
+    errors = batch.clean_BCHW.new_zeros(())
+    if batch.shown_things:
+        shown_BLC = late_BLC[:, length : length + many]
+        errors = errors + recognition.error(readers.shown, shown_BLC, batch.shown_things)
+    if batch.given_things:
+        given_BLC = early_BLC[:, length + many : length + 2 * many]
+        errors = errors + recognition.error(readers.given, given_BLC, batch.given_things)
+    return errors
 
 
 @torch.no_grad()
@@ -296,102 +307,9 @@ def _moved(
     seen_B, is_new, known = t_B.clamp(max=LED_UP_TO), not any(batch.known), [False] * len(t_B)
     asked = Batch(batch.clean_BCHW, batch.told, others=batch.others, known=known, is_new=is_new)
     led, plain = (
-        _guided(training, asked, tokens, noise=noise, t_B=seen_B, scale_B=scales_B, length=length)
+        teachers.guided(
+            training, asked, tokens, noise=noise, t_B=seen_B, scale_B=scales_B, length=length
+        )
         for scales_B in (scale_B.clamp(max=LED_MOST), torch.ones_like(scale_B))
     )
     return batch.clean_BCHW - seen_B[:, None, None, None] * (led - plain)
-
-
-def _guided(
-    training: Training, batch: Batch, tokens: Tokens, *,
-    noise: Tensor, t_B: Tensor, scale_B: Tensor, length: int,
-) -> Tensor:  # fmt: skip
-    """The velocity that a stage teaches under each guidance, of pictures without a reference."""
-    clean, level = batch.clean_BCHW, t_B[:, None, None, None]
-    rows = tokens.rows(batch.captions)
-    noisy, target = torch.lerp(clean, noise, level), noise - clean
-    answers = partial(_answers, noisy=noisy, t_B=t_B, length=length)
-    if batch.is_new and training.is_guided:
-        return target + _own(
-            training.network, noisy, rows=rows, others=tokens.rows(batch.others), scale_B=scale_B,
-            t_B=t_B, length=length,
-        )  # fmt: skip
-    if training.styled is not None:
-        others = tokens.rows(batch.others) if training.leads_away else rows
-        taught = partial(
-            _taught, training, batch.known, rows=rows, others=others, scale_B=scale_B, t_B=t_B,
-            length=length,
-        )  # fmt: skip
-        if batch.square_BCHW is None:
-            return taught(noisy)
-        middle = torch.lerp(batch.square_BCHW, canvases.middle(noise), level)
-        return canvases.around(taught(middle), target, clean, batch.square_BCHW)
-    if training.guided is not None:
-        others = tokens.rows(batch.others)
-        return guidance.styled(answers(training.guided), rows, others, scale_B)
-    if training.teacher is not None:
-        assert training.weaker is not None
-        teacher, weaker = answers(training.teacher), answers(training.weaker)
-        empty = tokens.rows([""] * len(rows))
-        return target + guidance.change(teacher, weaker, rows, empty, scale_B)
-    return target
-
-
-def _own(
-    network: Network, noisy: Tensor, *,
-    rows: guidance.Rows, others: guidance.Rows, scale_B: Tensor, t_B: Tensor, length: int,
-) -> Tensor:  # fmt: skip
-    """What the network's own guidance adds; it is asked where the guidance is not 1 alone."""
-    added = torch.zeros_like(noisy)
-    mine = (scale_B != 1).nonzero().flatten().tolist()
-    if mine:
-        asked = _answers(network, noisy[mine], t_B[mine], length)
-        its_rows, its_others = ([some[index] for index in mine] for some in (rows, others))
-        added[mine] = guidance.own(asked, its_rows, its_others, scale_B[mine]).to(added.dtype)
-    return added
-
-
-def _taught(
-    training: Training, known: list[bool], noisy: Tensor, *,
-    rows: guidance.Rows, others: guidance.Rows, scale_B: Tensor, t_B: Tensor, length: int,
-) -> Tensor:  # fmt: skip
-    """What the teachers of stage four say: of what was known before, the checkpoint before.
-
-    Where `others` are other words than `rows`, the answer leads away from them.
-    """
-    assert training.styled is not None
-    velocity = torch.empty_like(noisy)
-    earlier = training.earlier or training.styled
-    for (teacher, its), is_rivalled in product(
-        ((earlier, True), (training.styled, False)), (True, False)
-    ):
-        mine = [
-            index
-            for index, it in enumerate(known)
-            if it is its and (rows[index] != others[index]) is is_rivalled
-        ]
-        if not mine:
-            continue
-        asked = _answers(teacher, noisy[mine], t_B[mine], length)
-        its_rows, its_scale_B = [rows[index] for index in mine], scale_B[mine]
-        if is_rivalled:
-            away = [others[index] for index in mine]
-            said = guidance.styled(asked, its_rows, away, its_scale_B)
-        else:
-            said = asked(its_rows, its_scale_B)
-        velocity[mine] = said.to(velocity.dtype)
-    return velocity
-
-
-def _answers(
-    network: Network, noisy: Tensor, t_B: Tensor, length: int, references: Sequence[Tensor] = ()
-) -> guidance.Velocity:
-    """What a network says of these latents under any words and guidance; it learns nothing."""
-
-    @torch.no_grad()
-    def velocity(rows: list[list[int]], scale_B: Tensor) -> Tensor:
-        text = context(network.text_encoder, rows, length)
-        result: Tensor = network(noisy, t_B, scale_B, text, references)
-        return result
-
-    return velocity

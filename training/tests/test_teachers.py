@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from linocut_training import batches, transformer
+from linocut_training import batches, teachers, transformer
 from linocut_training.batches import Batch, Source
 from linocut_training.concepts import CONCEPTS, RIVALS
 from linocut_training.guidance import Velocity
@@ -17,6 +17,7 @@ from linocut_training.optim import Average
 from linocut_training.plans import ENRICHING, Plan
 from linocut_training.state import Stretch, Training
 from linocut_training.tiles import Place
+from linocut_training.tokens import Tokens
 
 TINY = Plan(
     steps=0, guided_steps=0, styled_steps=0, shaped_steps=2, batch=6, short_text=4, save_every=1,
@@ -62,13 +63,11 @@ def calm(batch: Batch) -> Batch:
     )
 
 
-def target_of(
-    training: Training, batch: Batch, tokens: transformer.Tokens, scale: float | Tensor
-) -> Tensor:
+def target_of(training: Training, batch: Batch, tokens: Tokens, scale: float | Tensor) -> Tensor:
     """What stage four teaches of a batch half in noise, at one guidance or one each."""
     noise = torch.randn(batch.clean_BCHW.shape, generator=seeded())
     t_B = torch.full((len(batch.captions),), 0.5)
-    return transformer._guided(
+    return teachers.guided(
         training, batch, tokens, noise=noise, t_B=t_B, scale_B=scale * torch.ones_like(t_B),
         length=LENGTH,
     )  # fmt: skip
@@ -79,12 +78,12 @@ def answer(network: Network, batch: Batch, rows: list[list[int]], scale: float) 
     noise = torch.randn(batch.clean_BCHW.shape, generator=seeded())
     t_B = torch.full((len(rows),), 0.5)
     noisy = torch.lerp(batch.clean_BCHW, noise, t_B[:, None, None, None])
-    return transformer._answers(network, noisy, t_B, LENGTH)(rows, scale * torch.ones_like(t_B))
+    return teachers.answers(network, noisy, t_B, LENGTH)(rows, scale * torch.ones_like(t_B))
 
 
-@pytest.mark.parametrize(("known", "teachers"), [(1, "both"), (2, "earlier"), (0, "styled")])
+@pytest.mark.parametrize(("known", "who"), [(1, "both"), (2, "earlier"), (0, "styled")])
 def test_what_was_known_is_taught_by_the_checkpoint_before(
-    known, teachers, training_folder, alone, monkeypatch
+    known, who, training_folder, alone, monkeypatch
 ) -> None:
     monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:known])
     # Off the square there are plain backgrounds alone: gradients the first editions did not know.
@@ -97,21 +96,21 @@ def test_what_was_known_is_taught_by_the_checkpoint_before(
     training = transformer.begin(training_folder, plan, Stretch())
     training.take_copies(plan)
     said = {"earlier": training.earlier, "styled": training.styled}
-    tokens, asked = transformer.Tokens(training_folder), []
-    answers = transformer._answers
+    tokens, asked = Tokens(training_folder), []
+    answers = teachers.answers
 
     def noted(network, noisy, *more) -> object:
         asked.append((network, len(noisy)))
         return answers(network, noisy, *more)
 
-    monkeypatch.setattr(transformer, "_answers", noted)
+    monkeypatch.setattr(teachers, "answers", noted)
     for step in range(4):
         batch = Source(training_folder, plan).batch(step, 0)
         asked.clear()
         transformer._errors(training, batch, tokens, 12, seeded())
         counts = {"earlier": sum(batch.known), "styled": batch.known.count(False)}
         assert {name: sum(n for by, n in asked if by is said[name]) for name in said} == counts
-        assert teachers == "both" or counts[teachers] == len(batch.known)
+        assert who == "both" or counts[who] == len(batch.known)
 
 
 def test_each_picture_gets_the_answer_of_its_own_teacher(
@@ -128,7 +127,7 @@ def test_each_picture_gets_the_answer_of_its_own_teacher(
     training.network.load_state_dict(learner.state_dict())
     training.average = Average(training.network)
     training.take_copies(plan)
-    tokens, known = transformer.Tokens(training_folder), []
+    tokens, known = Tokens(training_folder), []
     for step in range(3):
         batch = Source(training_folder, plan).batch(step, 0)
         known += batch.known
@@ -144,7 +143,7 @@ def test_where_it_is_to_lead_away_only_what_has_a_rival_is_taught_otherwise(
     monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
     training = begun(training_folder, TINY, leads_away=True)
     batch = calm(Source(training_folder, TINY)._captioned(grid, Random(0), None, most=24))
-    tokens = transformer.Tokens(training_folder)
+    tokens = Tokens(training_folder)
     leading = {scale: target_of(training, batch, tokens, scale) for scale in (1.0, 3.0)}
     training.leads_away = False
     plain = {scale: target_of(training, batch, tokens, scale) for scale in (1.0, 3.0)}
@@ -163,7 +162,7 @@ def test_each_teacher_leads_away_by_its_own_answers(training_folder, monkeypatch
     monkeypatch.setattr(batches, "BEFORE", CONCEPTS[:1])
     training = begun(training_folder, TINY, leads_away=True)
     batch = calm(Source(training_folder, TINY)._captioned(0, Random(0), None, most=24))
-    tokens = transformer.Tokens(training_folder)
+    tokens = Tokens(training_folder)
     target = target_of(training, batch, tokens, 3.0)
     rows, others = tokens.rows(batch.captions), tokens.rows(batch.others)
     by_known = {
@@ -187,7 +186,7 @@ def test_what_no_teacher_knows_is_taught_by_the_picture_and_the_learner_alone(
     assert batch.is_new
     others = [words if index % 2 else "" for index, words in enumerate(batch.captions[::-1])]
     batch = replace(batch, others=others)
-    tokens, answers, asked = transformer.Tokens(training_folder), transformer._answers, []
+    tokens, answers, asked = Tokens(training_folder), teachers.answers, []
 
     def noted(network: Network, *given: Tensor) -> Velocity:
         asked.append(network)
@@ -196,7 +195,7 @@ def test_what_no_teacher_knows_is_taught_by_the_picture_and_the_learner_alone(
     scramble(training.network, 3)
     rows, others = tokens.rows(batch.captions), tokens.rows(batch.others)
     push = answer(training.network, batch, rows, 1.0) - answer(training.network, batch, others, 1.0)
-    monkeypatch.setattr(transformer, "_answers", noted)
+    monkeypatch.setattr(teachers, "answers", noted)
     noise = torch.randn(batch.clean_BCHW.shape, generator=seeded())
     for scale in (1.0, 4.0):
         target = target_of(training, batch, tokens, scale)
@@ -208,19 +207,19 @@ def test_what_no_teacher_knows_is_taught_by_the_picture_and_the_learner_alone(
 
 
 def test_the_learner_is_asked_where_there_is_guidance_alone(training_folder, monkeypatch) -> None:
-    training, tokens = begun(training_folder, TINY), transformer.Tokens(training_folder)
+    training, tokens = begun(training_folder, TINY), Tokens(training_folder)
     batch = calm(
         Source(training_folder, replace(TINY, arranged_is_new=True))._arranged(0, Random(0))
     )
     scramble(training.network, 3)
     alike = target_of(training, batch, tokens, 3.0)
-    answers, sizes = transformer._answers, []
+    answers, sizes = teachers.answers, []
 
     def noted(network: Network, noisy: Tensor, *given) -> Velocity:
         sizes.append(len(noisy))
         return answers(network, noisy, *given)
 
-    monkeypatch.setattr(transformer, "_answers", noted)
+    monkeypatch.setattr(teachers, "answers", noted)
     scale_B = torch.ones(len(batch.captions))
     scale_B[1::3] = 3.0
     target = target_of(training, batch, tokens, scale_B)
@@ -236,14 +235,14 @@ def test_of_what_no_teacher_knows_more_than_half_has_no_guidance(
     training_folder, monkeypatch
 ) -> None:
     training, asked = begun(training_folder, TINY), []
-    guided = transformer._guided
+    guided = teachers.guided
 
     def noted(*given, scale_B: Tensor, **more: Tensor) -> Tensor:
         asked.append((scale_B == 1).float().mean().item())
         return guided(*given, scale_B=scale_B, **more)
 
-    monkeypatch.setattr(transformer, "_guided", noted)
-    tokens = transformer.Tokens(training_folder)
+    monkeypatch.setattr(teachers, "guided", noted)
+    tokens = Tokens(training_folder)
     for is_new in (True, False):
         plan = replace(TINY, arranged_is_new=is_new, batch=120)
         batch = Source(training_folder, plan)._arranged(0, Random(0))
@@ -260,14 +259,14 @@ def test_parts_of_pictures_are_learned_at_their_place_without_guidance(
 
     training, beside = begun(training_folder, TINY), Network.beside
     batch = Source(training_folder, replace(TINY, arranged_is_new=True))._window("two", Random(0))
-    seen, tokens = [], transformer.Tokens(training_folder)
+    seen, tokens = [], Tokens(training_folder)
 
     def noted(network: Network, *given: Tensor, corner: Place) -> tuple[Tensor, Tensor | None]:
         said = beside(network, *given, corner=corner)
         seen.append((given[2], corner, said[0]))
         return said
 
-    monkeypatch.setattr(transformer, "_answers", nobody)
+    monkeypatch.setattr(teachers, "answers", nobody)
     monkeypatch.setattr(Network, "beside", noted)
     errors = transformer._errors(training, batch, tokens, 24, seeded())
     ((scale_B, corner, guess),) = seen
@@ -284,12 +283,12 @@ def test_before_guidance_is_an_input_what_is_new_is_learned_as_all_else(
     def nobody(*_: object, **__: object) -> Velocity:
         raise AssertionError("somebody was asked")
 
-    monkeypatch.setattr(transformer, "_answers", nobody)
+    monkeypatch.setattr(teachers, "answers", nobody)
     plan = replace(TINY, steps=2, arranged_is_new=True)
     training = transformer.begin(training_folder, plan, Stretch())
     training.take_copies(plan)
     batch = Source(training_folder, plan)._arranged(0, Random(0))
-    target = target_of(training, batch, transformer.Tokens(training_folder), 1.0)
+    target = target_of(training, batch, Tokens(training_folder), 1.0)
     noise = torch.randn(batch.clean_BCHW.shape, generator=seeded())
     assert torch.equal(target, noise - batch.clean_BCHW)
 
