@@ -19,7 +19,8 @@ from linocut_training import gates
 from linocut_training.backbone import Backbone
 from linocut_training.classifier import Network
 from linocut_training.concepts import BACKGROUNDS, CONCEPTS, GROUPS, HELD_PAIRS, STYLES
-from linocut_training.evaluate import evaluate, request_of, save_sheet, table, to_picture
+from linocut_training.drawing import fingerprint, to_picture
+from linocut_training.evaluate import evaluate, request_of, save_sheet, table
 from linocut_training.gates import Edit, Prompt, Seen
 
 PROMPTS, GRADED, EDITS = gates.prompts(), gates.graded(), gates.edits()
@@ -28,7 +29,7 @@ MINI = Path(__file__).parents[2] / "checkpoints" / "linocut-mini"
 
 
 def test_the_committed_figures_are_of_the_committed_weights() -> None:
-    weights = evaluation.fingerprint(MINI / "src" / "linocut_mini" / "checkpoint")
+    weights = fingerprint(MINI / "src" / "linocut_mini" / "checkpoint")
     assert f"Weights: `{weights[:16]}`" in (MINI / "evaluation.md").read_text(encoding="utf-8")
     for name in ("results", "ratios", "arranged", "fidelity", "parameters"):
         found = json.loads((gates.FOLDER / f"{name}.json").read_text(encoding="utf-8"))

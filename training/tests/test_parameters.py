@@ -10,7 +10,7 @@ import pytest
 from linocut.request import ImageRequest, Picture
 from linocut_training import gates, parameters
 from linocut_training.concepts import CONCEPT_OF, CONCEPTS, STYLES
-from linocut_training.evaluate import draw_share
+from linocut_training.drawing import draw_share
 from linocut_training.gates import Seen
 
 ONE_IN = gates.read_rules()["canvases"]["one_concept_in"]

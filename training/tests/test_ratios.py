@@ -10,7 +10,7 @@ from linocut.request import ImageRequest, Picture
 from linocut.sizes import ASPECT_RATIOS
 from linocut_training import gates, ratios
 from linocut_training.concepts import CONCEPT_OF, CONCEPTS, GROUPS, STYLES
-from linocut_training.evaluate import draw_share
+from linocut_training.drawing import draw_share
 from linocut_training.gates import Seen
 
 ONE_IN = gates.read_rules()["canvases"]["one_concept_in"]

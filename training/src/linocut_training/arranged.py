@@ -32,15 +32,8 @@ from linocut_training.concepts import (
     HELD_PAIRS,
     Concept,
 )
-from linocut_training.evaluate import (
-    arguments,
-    draw_in_processes,
-    fingerprint,
-    read,
-    save_sheet,
-    tile,
-    to_picture,
-)
+from linocut_training.drawing import draw_in_processes, fingerprint, read, to_picture
+from linocut_training.evaluate import arguments, save_sheet, tile
 from linocut_training.gates import COLOURS, SIDE, Pixels
 from linocut_training.tiles import Place, Tile
 

@@ -7,23 +7,26 @@ work/evaluation/pictures.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
-import torch.multiprocessing as mp
 from PIL import Image, ImageDraw, ImageFont
 
-from linocut.engine import Engine
 from linocut.request import ImageRequest, Picture
 from linocut_training import gates
 from linocut_training.classifier import Judge
 from linocut_training.concepts import CONCEPT_OF, GROUPS
+from linocut_training.drawing import (
+    Draw,
+    draw_in_processes,
+    draw_share,
+    fingerprint,
+    read,
+    to_picture,
+)
 from linocut_training.gates import (
     Edit,
     Gate,
@@ -35,7 +38,6 @@ from linocut_training.gates import (
 )
 
 Asked = Prompt | Edit
-Draw = Callable[[ImageRequest], Picture]
 
 TILE: Final = 144
 LABEL: Final = 16
@@ -133,57 +135,6 @@ def request_of(asked: Asked, work: Path, how: dict[str, Any]) -> ImageRequest:
     if isinstance(asked, Edit):
         references = (to_picture(gates.reference_of(work, asked)),)
     return ImageRequest(prompt=asked.text, seed=asked.seed, references=references, **how)
-
-
-def draw_in_processes(
-    checkpoint: Path, requests: dict[str, ImageRequest], folder: Path, processes: int
-) -> None:
-    """Every picture into `folder`, each process with an engine and a thread of its own."""
-    if not checkpoint.is_dir():
-        raise SystemExit(f"{checkpoint}: no such checkpoint folder")
-    mp.spawn(  # type: ignore[attr-defined, no-untyped-call]
-        _draw_some, args=(processes, checkpoint, requests, folder), nprocs=processes
-    )
-
-
-def _draw_some(
-    rank: int, processes: int, checkpoint: Path, requests: dict[str, ImageRequest], folder: Path
-) -> None:
-    torch.set_num_threads(1)
-    os.nice(10)
-    mine = {name: requests[name] for name in list(requests)[rank::processes]}
-    with Engine.open(checkpoint, device="cpu", dtype="float32") as engine:
-        draw_share(lambda request: engine.draw(request).picture, mine, folder)
-
-
-def draw_share(draw: Draw, requests: dict[str, ImageRequest], folder: Path) -> None:
-    """Each request's picture as a file of its name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, request in requests.items():
-        picture = draw(request)
-        image = Image.frombytes("RGB", (picture.width, picture.height), picture.rgb)
-        image.save(folder / f"{name}.png", compress_level=1)
-
-
-def to_picture(pixels: Pixels) -> Picture:
-    """Height x width x 3 bytes as the engine takes them."""
-    height, width, _ = pixels.shape
-    return Picture(width, height, pixels.tobytes())
-
-
-def read(file: Path) -> Pixels:
-    """A picture's pixels."""
-    with Image.open(file) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def fingerprint(checkpoint: Path) -> str:
-    """SHA-256 of the checkpoint's tensors, file by file in the order of their names."""
-    digest = hashlib.sha256()
-    for file in sorted(checkpoint.rglob("*.safetensors")):
-        digest.update(file.relative_to(checkpoint).as_posix().encode() + b"\0")
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def described(asked: Asked, seen: Seen) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from linocut.weights.files import open_checkpoint
 from linocut.weights.load import load_autoencoder
 from linocut_training import gates, scenes
 from linocut_training.concepts import BACKGROUNDS, EXTRA_SOURCES
-from linocut_training.evaluate import fingerprint
+from linocut_training.drawing import fingerprint
 from linocut_training.gates import Pixels
 from linocut_training.views import to_tensor
 

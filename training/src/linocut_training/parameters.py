@@ -15,14 +15,8 @@ from typing import Any, Final
 from linocut.request import ImageRequest
 from linocut_training import gates, ratios
 from linocut_training.classifier import Judge
-from linocut_training.evaluate import (
-    arguments,
-    draw_in_processes,
-    fingerprint,
-    name_of,
-    read,
-    request_of,
-)
+from linocut_training.drawing import draw_in_processes, fingerprint, read
+from linocut_training.evaluate import arguments, name_of, request_of
 from linocut_training.gates import Prompt
 
 SEEDS: Final = (1, 2)

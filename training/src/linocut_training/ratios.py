@@ -16,14 +16,8 @@ from linocut.request import ImageRequest
 from linocut.sizes import ASPECT_RATIOS, size_of
 from linocut_training import gates
 from linocut_training.classifier import Judge
-from linocut_training.evaluate import (
-    arguments,
-    draw_in_processes,
-    fingerprint,
-    name_of,
-    read,
-    request_of,
-)
+from linocut_training.drawing import draw_in_processes, fingerprint, read
+from linocut_training.evaluate import arguments, name_of, request_of
 from linocut_training.gates import Prompt
 
 SEED: Final = 1

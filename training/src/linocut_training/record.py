@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from linocut_training import fetch
-from linocut_training.evaluate import fingerprint
+from linocut_training.drawing import fingerprint
 from linocut_training.plans import Plan
 
 FILE: Final = "training-log.jsonl"

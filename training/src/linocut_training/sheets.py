@@ -21,15 +21,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from linocut.request import ImageRequest
 from linocut_training import gates
-from linocut_training.evaluate import (
-    INK,
-    Draw,
-    draw_in_processes,
-    draw_share,
-    read,
-    save_sheet,
-    to_picture,
-)
+from linocut_training.drawing import Draw, draw_in_processes, draw_share, read, to_picture
+from linocut_training.evaluate import INK, save_sheet
 from linocut_training.gates import Pixels
 
 SEED: Final = 1
