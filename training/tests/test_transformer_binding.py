@@ -77,8 +77,8 @@ def test_what_is_told_comes_from_the_places_of_the_things(training, training_fol
     with torch.no_grad():
         for parameter in training.network.transformer.parameters():
             parameter.normal_(0, 0.3, generator=seeded())
-        right, wrong = (
-            transformer._errors(training, it, tokens, LENGTH, seeded()).binding
-            for it in (batch, turned)
-        )
+    right, wrong = (
+        transformer._errors(training, it, tokens, LENGTH, seeded()).binding
+        for it in (batch, turned)
+    )
     assert right != wrong
