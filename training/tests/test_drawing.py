@@ -43,14 +43,18 @@ def test_other_weights_or_other_code_draw_all_anew(changed, tmp_path, monkeypatc
     if changed == "code":
         monkeypatch.setattr(drawing.linocut, "__file__", str(tmp_path / "linocut" / "__init__.py"))
     asked = []
-    monkeypatch.setattr(drawing.mp, "spawn", lambda *_, args, **__: asked.append(args[0]))
-    drawing.draw_in_processes(CHECKPOINT, REQUESTS, tmp_path, 2)
+
+    def spawn(_: object, args: tuple, nprocs: int) -> None:
+        asked.append(args[0][:nprocs])
+
+    monkeypatch.setattr(drawing.mp, "spawn", spawn)
+    drawing.draw_in_processes(CHECKPOINT, REQUESTS, tmp_path, 5)
     if changed == "nothing":
         assert asked == []
     else:
-        ((one, other),) = asked
-        assert one | other == REQUESTS
-        assert not set(one) & set(other)
+        (shares,) = asked
+        assert [len(share) for share in shares] == [1, 1, 1]  # and no process has nothing to do
+        assert {name: it for share in shares for name, it in share.items()} == REQUESTS
 
 
 def test_a_drawing_that_fails_leaves_no_half_a_picture(tmp_path, monkeypatch) -> None:

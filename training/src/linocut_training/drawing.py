@@ -39,7 +39,9 @@ def draw_in_processes(
     shares = [dict(list(asked.items())[rank::processes]) for rank in range(processes)]
     if asked:
         mp.spawn(  # type: ignore[attr-defined, no-untyped-call]
-            _draw_mine, args=(shares, checkpoint, folder, source), nprocs=processes
+            _draw_mine,
+            args=(shares, checkpoint, folder, source),
+            nprocs=min(processes, len(asked)),
         )
 
 

@@ -4,9 +4,10 @@ From pictures alone the network is slow to learn what stands in a reference: the
 pictures says more, and an error in shape is small beside one in place or colour. So two linear
 readers name the thing, one by the tokens of the reference and one by those of the picture, and
 what they get wrong is an error of the network, too. The second reads pictures that captions ask for
-as well, so that what a name says and what a reference shows become one thing inside. Readers are
-part of the training alone. (Representations that are taught beside a diffusion model's velocity:
-REPA, arXiv 2410.06940, which has features of another network where there are names here.)
+as well, so that what a name says and what a reference shows may become one thing inside. Readers
+are part of the training alone; what came of them: docs/decisions, 12. (Representations taught
+beside a diffusion model's velocity: REPA, arXiv 2410.06940, which has features of another network
+where there are names here.)
 
 B batch   C channels   L tokens
 """
